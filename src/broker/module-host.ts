@@ -1,0 +1,144 @@
+// ModuleHost: loads, lists and ends the modules of one broker (RFC 5), each with a handle of its own, and gives every
+// module the methods that all of them have: ping, stats-get, stats-clear, rusage, debug, config-reload, shutdown.
+import type { Flux } from "../client/flux.ts";
+import type { ModuleContext, ModuleDefinition, ModuleHooks } from "../client/module.ts";
+import { allowUser, type Methods } from "../client/service.ts";
+import type { JsonObject } from "../formats/json.ts";
+import { errno, FluxError, toFluxError } from "../message/errno.ts";
+import { openInternal } from "./endpoints.ts";
+import { processUsage } from "./rusage.ts";
+import type { Router } from "./router.ts";
+
+export type ModuleState = "loading" | "running" | "stopping";
+
+export interface LoadedModule {
+  readonly name: string;
+  /** Where it came from: "builtin" or a file. */
+  readonly path: string;
+  readonly id: string;
+  readonly args: readonly string[];
+  readonly loaded_ms: number;
+  readonly state: ModuleState;
+  readonly services: readonly string[];
+  /** When it last received a message. */
+  readonly lastActive_ms: number;
+}
+
+interface Entry {
+  definition: ModuleDefinition;
+  path: string;
+  args: readonly string[];
+  handle: Flux;
+  id: string;
+  hooks: ModuleHooks;
+  state: ModuleState;
+  loaded_ms: number;
+}
+
+export interface ModuleHostOptions {
+  readonly router: Router;
+  /** Everything of a module's context but its arguments; config is asked for at each load. */
+  readonly context: () => Omit<ModuleContext, "args">;
+  readonly newId: () => string;
+  readonly now_ms: () => number;
+}
+
+export class ModuleHost {
+  readonly #options: ModuleHostOptions;
+  readonly #modules = new Map<string, Entry>();
+
+  constructor(options: ModuleHostOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Starts a module; resolves when it is running. Throws FluxError EEXIST when one of that name is loaded, or what
+   * its start() threw, and then nothing of it is left.
+   */
+  async load(definition: ModuleDefinition, args: readonly string[] = [], path: string = "builtin", name: string = definition.name): Promise<void> {
+    if (this.#modules.has(name)) throw new FluxError(errno.EEXIST, `module ${name} is already loaded`);
+    const context = { ...this.#options.context(), args };
+    const { handle, id } = openInternal(this.#options.router, context.owner, { name, ownService: name }, this.#options.newId);
+    const entry: Entry = { definition, path, args, handle, id, hooks: {}, state: "loading", loaded_ms: this.#options.now_ms() };
+    this.#modules.set(name, entry);
+    handle.setCommonMethods(this.#commonMethods(name, entry));
+    try {
+      entry.hooks = (await definition.start(handle, context)) ?? {};
+      entry.state = "running";
+      if (!handle.serves(name)) await handle.serve(name, {});
+    } catch (err) {
+      handle.close();
+      this.#options.router.removeEndpoint(id);
+      this.#modules.delete(name);
+      throw toFluxError(err);
+    }
+  }
+
+  /** Ends a module; resolves when it is gone. Throws FluxError ENOENT. */
+  async remove(name: string): Promise<void> {
+    const entry = this.#modules.get(name);
+    if (entry === undefined) throw new FluxError(errno.ENOENT, `module ${name} is not loaded`);
+    if (entry.state === "stopping") throw new FluxError(errno.EBUSY, `module ${name} is being removed already`);
+    entry.state = "stopping";
+    try {
+      await entry.hooks.stop?.();
+    } finally {
+      entry.handle.close();
+      this.#options.router.removeEndpoint(entry.id);
+      this.#modules.delete(name);
+    }
+  }
+
+  has(name: string): boolean {
+    return this.#modules.has(name);
+  }
+
+  list(): LoadedModule[] {
+    return [...this.#modules].map(([name, entry]) => ({
+      name,
+      path: entry.path,
+      id: entry.id,
+      args: entry.args,
+      loaded_ms: entry.loaded_ms,
+      state: entry.state,
+      services: this.#options.router.servicesOf(entry.id).filter((service) => service !== name),
+      lastActive_ms: entry.handle.lastReceived_ms,
+    }));
+  }
+
+  /** Hands a new configuration to every module. Throws the first refusal, after all were asked. */
+  async reconfigure(config: JsonObject): Promise<void> {
+    let refusal: FluxError | undefined;
+    for (const [name, entry] of this.#modules) {
+      try {
+        await entry.hooks.reconfigure?.(config);
+      } catch (err) {
+        const error = toFluxError(err);
+        refusal ??= new FluxError(error.errno, `${name}: ${error.message}`);
+      }
+    }
+    if (refusal !== undefined) throw refusal;
+  }
+
+  #commonMethods(name: string, entry: Entry): Methods {
+    return {
+      // Stock `flux ping` wants its payload back with the route the request took (RFC 3).
+      ping: allowUser((req) => ({
+        ...req.payload,
+        userid: req.userid,
+        rolemask: req.rolemask,
+        route: [...(req.message.routes ?? [])].map((hop) => hop.slice(0, 8)).join("!"),
+      })),
+      "stats-get": allowUser(async () => (await entry.hooks.stats?.()) ?? {}),
+      "stats-clear": () => entry.hooks.clearStats?.(),
+      rusage: allowUser(() => processUsage()),
+      debug: () => ({ flags: 0 }),
+      "config-reload": async (req) => {
+        await entry.hooks.reconfigure?.(req.payload);
+      },
+      shutdown: async () => {
+        await this.remove(name);
+      },
+    };
+  }
+}

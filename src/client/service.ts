@@ -1,0 +1,171 @@
+// Service: the methods that a component offers under a service name, and how a request finds and is answered by one.
+//
+// A method is a function of a Request. What it returns is the answer:
+//   an object or bytes          one response
+//   nothing                     one response without payload
+//   a promise of these          the same, later
+//   an async iterable           a response for each item, then ENODATA: a streaming request
+//   DEFERRED                    the method kept the request and will answer it itself
+// What it throws is the error response; only the request suffers.
+//
+// Methods are for the instance owner only unless wrapped in allowUser().
+import type { JsonObject } from "../formats/json.ts";
+import { errno, FluxError } from "../message/errno.ts";
+import { isOwner, ROLE_USER } from "../message/roles.ts";
+import { uint, unpack } from "../message/unpack.ts";
+import { DEFERRED, Request } from "./request.ts";
+
+export type Answer = JsonObject | Uint8Array | void | typeof DEFERRED;
+// eslint-disable-next-line typescript/no-invalid-void-type
+export type Method = (request: Request) => Answer | Promise<Answer> | AsyncIterable<JsonObject>;
+
+/** A method that any user of the instance may call. */
+export interface OpenMethod {
+  readonly users: true;
+  readonly run: Method;
+}
+
+/** Topic word(s) after the service name → method. "disconnect" is called with each sender that went away. */
+export type Methods = Readonly<Record<string, Method | OpenMethod>>;
+
+export function allowUser(run: Method): OpenMethod {
+  return { users: true, run };
+}
+
+/** Streams and deferred requests that one service keeps open. */
+const OPEN_REQUESTS_MAX = 200_000;
+
+/** The requests of one service that are still to be answered, by sender, so that they end with it. */
+export class OpenRequests {
+  #bySender = new Map<string, Set<Request>>();
+  #count = 0;
+
+  get count(): number {
+    return this.#count;
+  }
+
+  add(request: Request): void {
+    if (this.#count >= OPEN_REQUESTS_MAX) {
+      throw new FluxError(errno.ENOBUFS, `too many open requests for ${request.message.service} (limit ${OPEN_REQUESTS_MAX})`);
+    }
+    let set = this.#bySender.get(request.sender);
+    if (set === undefined) this.#bySender.set(request.sender, (set = new Set()));
+    set.add(request);
+    this.#count++;
+  }
+
+  remove(request: Request): void {
+    const set = this.#bySender.get(request.sender);
+    if (set === undefined || !set.delete(request)) return;
+    this.#count--;
+    if (set.size === 0) this.#bySender.delete(request.sender);
+  }
+
+  /** Cancels the sender's request with that matchtag; without effect when there is none. */
+  cancel(sender: string, matchtag: number): void {
+    for (const request of this.#bySender.get(sender) ?? []) {
+      if (request.matchtag === matchtag) return request.cancel(true);
+    }
+  }
+
+  /** The sender is gone: its requests end without an answer. */
+  disconnect(sender: string): void {
+    for (const request of [...(this.#bySender.get(sender) ?? [])]) request.cancel(false);
+  }
+
+  /** The service ends: everything open fails with `reason`. */
+  failAll(reason: FluxError): void {
+    for (const set of [...this.#bySender.values()]) {
+      for (const request of [...set]) {
+        request.fail(reason);
+      }
+    }
+  }
+}
+
+export class Service {
+  readonly openRequests = new OpenRequests();
+
+  /** `common` are the methods every service of a module has: ping, stats-get, …; own methods come first. */
+  constructor(
+    readonly name: string,
+    readonly methods: Methods,
+    readonly common: Methods,
+  ) {}
+
+  /** Runs the method for `request` and sees to its answer. Throws nothing. */
+  dispatch(request: Request): void {
+    try {
+      this.#dispatch(request);
+    } catch (err) {
+      request.fail(err);
+    }
+  }
+
+  #dispatch(request: Request): void {
+    const name = request.message.method;
+    const method = this.methods[name] ?? this.common[name];
+    if (name === "disconnect") this.openRequests.disconnect(request.sender);
+    if (method === undefined) return this.#builtin(name, request);
+    const run = typeof method === "function" ? method : method.run;
+    if (!isOwner(request.message) && (typeof method === "function" || (request.rolemask & ROLE_USER) === 0)) {
+      throw new FluxError(errno.EPERM, "Request requires owner credentials");
+    }
+    const answer = run(request);
+    if (answer === DEFERRED) this.#keep(request);
+    else if (answer instanceof Promise) this.#await(request, answer);
+    else if (isAsyncIterable(answer)) this.#stream(request, answer);
+    else request.respond(answer ?? undefined);
+  }
+
+  /** "cancel" and "…-cancel" end the sender's request with the given matchtag; "disconnect" needs no method. */
+  #builtin(name: string, request: Request): void {
+    if (name === "disconnect") return;
+    if (name === "cancel" || name.endsWith("-cancel")) {
+      const { matchtag } = unpack(request.payload, { matchtag: uint });
+      this.openRequests.cancel(request.sender, matchtag);
+      return;
+    }
+    throw new FluxError(errno.ENOSYS, `Unknown service method '${request.topic}'`);
+  }
+
+  #keep(request: Request): void {
+    if (request.isOpen) this.openRequests.add(request);
+  }
+
+  #await(request: Request, promise: Promise<Answer>): void {
+    this.#keep(request);
+    promise.then(
+      (answer) => {
+        if (answer !== DEFERRED) request.respond(answer ?? undefined);
+      },
+      (err: unknown) => request.fail(err),
+    );
+  }
+
+  #stream(request: Request, items: AsyncIterable<JsonObject>): void {
+    request.requireStreaming();
+    this.#keep(request);
+    const iterator = items[Symbol.asyncIterator]();
+    request.onCancel(() => {
+      iterator.return?.().catch(() => {
+        // The request it served has ended: its error has nobody left to go to.
+      });
+    });
+    const step = (): void => {
+      iterator.next().then(
+        (item) => {
+          if (item.done) return request.finish();
+          request.respond(item.value);
+          if (request.isOpen) step();
+        },
+        (err: unknown) => request.fail(err),
+      );
+    };
+    step();
+  }
+}
+
+function isAsyncIterable(value: unknown): value is AsyncIterable<JsonObject> {
+  return typeof value === "object" && value !== null && Symbol.asyncIterator in value;
+}

@@ -1,0 +1,18 @@
+// openLink: the link that a URI names (local:///path/to/socket). Default: $FLUX_URI, then the system instance.
+import type { Link } from "../client/link.ts";
+import { errno, FluxError } from "../message/errno.ts";
+import { connectUnix } from "./unix.ts";
+
+/** Where a system instance listens. */
+const SYSTEM_URI = "local:///run/flux/local";
+
+/** Throws FluxError with a text that says what is wrong with the URI or its broker. */
+export async function openLink(uri: string = process.env["FLUX_URI"] ?? SYSTEM_URI): Promise<Link> {
+  const match = /^([a-z]+):\/\/([^?]*)/.exec(uri);
+  if (match === null) throw new FluxError(errno.EINVAL, `malformed URI '${uri}': expected local:///path/to/socket`);
+  const [, scheme, path = ""] = match;
+  if (scheme !== "local") {
+    throw new FluxError(errno.ENOSYS, `no connector for '${scheme}://' URIs: only local:// is supported`);
+  }
+  return connectUnix(path);
+}
