@@ -17,6 +17,8 @@ export interface ResourceRange {
 const WHAT = 'resource range'
 const RANGE = /^(\d{1,15})(?:-(\d{1,15})|\+)(?::(\d{1,15})(?::([+*^]))?)?$/
 
+const natural = (n: unknown): n is number => typeof n === 'number' && Number.isSafeInteger(n) && n >= 1
+
 /** Checks a range given as an object. `field` goes before what an error says. Throws FormatError. */
 export function checkResourceRange(value: unknown, field: string): ResourceRange {
   if (!isJsonObject(value)) throw fieldError(WHAT, field, 'must be an object with min')
@@ -24,7 +26,6 @@ export function checkResourceRange(value: unknown, field: string): ResourceRange
     if (!['min', 'max', 'operator', 'operand'].includes(name)) throw fieldError(WHAT, `${field}.${name}`, 'unknown member')
   }
   const { min, max, operator, operand } = value
-  const natural = (n: unknown): n is number => typeof n === 'number' && Number.isSafeInteger(n) && n >= 1
   if (!natural(min)) throw fieldError(WHAT, `${field}.min`, 'must be a positive integer')
   if (max !== undefined && (!natural(max) || max < min)) throw fieldError(WHAT, `${field}.max`, 'must be an integer that is not below min')
   if ((operator === undefined) !== (operand === undefined)) throw fieldError(WHAT, field, 'operator and operand go together')

@@ -13,6 +13,8 @@ const MAX_BLOCKS = 1 << 20
 const MAX_TASKS = 1 << 30
 const WHAT = 'taskmap'
 
+const natural = (n: unknown, least: number): n is number => typeof n === 'number' && Number.isInteger(n) && n >= least && n <= MAX_TASKS
+
 function checkBlocks(value: unknown, text: string): TaskmapBlock[] {
   if (!Array.isArray(value)) throw new FormatError(WHAT, text, 'must be a list of blocks')
   if (value.length > MAX_BLOCKS) throw new FormatError(WHAT, text, `more than ${MAX_BLOCKS} blocks`)
@@ -20,7 +22,6 @@ function checkBlocks(value: unknown, text: string): TaskmapBlock[] {
   value.forEach((block: unknown, i) => {
     if (!Array.isArray(block) || block.length !== 4) throw new FormatError(WHAT, text, `block ${i} must be [nodeid, nnodes, ppn, repeat]`)
     const [nodeid, nnodes, ppn, repeat] = block as unknown[]
-    const natural = (n: unknown, least: number): n is number => typeof n === 'number' && Number.isInteger(n) && n >= least && n <= MAX_TASKS
     if (!natural(nodeid, 0) || !natural(nnodes, 1) || !natural(ppn, 1) || !natural(repeat, 1)) {
       throw new FormatError(WHAT, text, `block ${i}: nodeid must be an integer of at least 0, the others of at least 1`)
     }
