@@ -1,0 +1,115 @@
+// Terminals: a child on a pseudo-terminal of its own, and the raw mode and size of the terminal we are on (flux job attach).
+
+import { closeSync, openSync } from "node:fs";
+import { ptr } from "bun:ffi";
+
+import { errno, FluxError } from "../message/errno.ts";
+import { check, libc } from "./libc.ts";
+import { prepareProgram, sendSignal, startProgram, waitStatus, type ExitStatus, type SpawnOptions } from "./spawn.ts";
+
+export interface WindowSize {
+  columns: number;
+  rows: number;
+}
+
+export interface PtyOptions extends Pick<SpawnOptions, "argv" | "env" | "cwd" | "cpus" | "rlimits" | "umask"> {
+  size?: WindowSize;
+  /** Output of the terminal, as it is on the screen. A terminal cannot be paused: the reader must keep up. */
+  onData?: (chunk: Uint8Array) => void;
+}
+
+export interface PtyChild {
+  readonly pid: number;
+  /** Type these bytes. EPIPE when the terminal is closed. */
+  write(data: Uint8Array | string): void;
+  /** Change the size; the foreground job gets SIGWINCH. */
+  resize(size: WindowSize): void;
+  kill(signal: number | string): boolean;
+  /** Hang up: SIGHUP to the session. */
+  close(): void;
+  /** The process is gone and the terminal has no more output. */
+  readonly exited: Promise<ExitStatus>;
+}
+
+/** How long output of a terminal may follow the end of its process: descendants may hold the terminal for ever. */
+const PTY_LINGER_MS = 1000;
+
+/** Start a program as the leader of a session on a new terminal. Errors as spawnProcess. */
+export function spawnPty(options: PtyOptions): PtyChild {
+  const program = prepareProgram(options.argv, options.env, options.cwd);
+  const size = options.size ?? { columns: 80, rows: 24 };
+  const gone = Promise.withResolvers<ExitStatus>();
+  const silent = Promise.withResolvers<void>();
+  const terminal = new Bun.Terminal({
+    cols: size.columns,
+    rows: size.rows,
+    data: (_, chunk) => options.onData?.(chunk),
+    exit: () => silent.resolve(),
+  });
+  let pid: number;
+  try {
+    ({ pid } = startProgram(program, options, {
+      terminal,
+      onExit(_, exitCode, signal) {
+        gone.resolve({ status: waitStatus(exitCode, signal) });
+      },
+    }));
+  } catch (error) {
+    terminal.close();
+    throw error;
+  }
+  const exited = gone.promise.then(async (exit) => {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const limit = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, PTY_LINGER_MS);
+    });
+    await Promise.race([silent.promise, limit]);
+    clearTimeout(timer);
+    if (!terminal.closed) terminal.close();
+    return exit;
+  });
+  return {
+    pid,
+    write(data) {
+      if (terminal.closed) throw new FluxError(errno.EPIPE, "the terminal is closed");
+      terminal.write(data);
+    },
+    resize: ({ columns, rows }) => terminal.resize(columns, rows),
+    kill: (signal) => sendSignal(pid, signal),
+    close: () => terminal.close(),
+    exited,
+  };
+}
+
+const TIOCGWINSZ = 0x5413;
+const TCSADRAIN = 1;
+const TERMIOS_BYTES = 64; // struct termios is 60 bytes
+
+/** Size of the terminal behind a descriptor; undefined when it is none. */
+export function windowSize(fd: number): WindowSize | undefined {
+  const winsize = new Uint16Array(4); // rows, columns, and two sizes in pixels
+  if (libc().ioctl(fd, TIOCGWINSZ, ptr(winsize)) === -1) return undefined;
+  return { rows: winsize[0] ?? 0, columns: winsize[1] ?? 0 };
+}
+
+/** Put the terminal behind `fd` into raw mode; the function returned takes its old mode back. ENOTTY when it is none. */
+export function enterRawMode(fd: number): () => void {
+  const before = new Uint8Array(TERMIOS_BYTES);
+  check(libc().tcgetattr(fd, ptr(before)), `tcgetattr of descriptor ${fd}`);
+  const raw = before.slice();
+  libc().cfmakeraw(ptr(raw));
+  check(libc().tcsetattr(fd, TCSADRAIN, ptr(raw)), `tcsetattr of descriptor ${fd}`);
+  return () => {
+    check(libc().tcsetattr(fd, TCSADRAIN, ptr(before)), `tcsetattr of descriptor ${fd}`);
+  };
+}
+
+/** True when this process has a controlling terminal. */
+export function hasControllingTerminal(): boolean {
+  try {
+    closeSync(openSync("/dev/tty", "r+"));
+    return true;
+  } catch {
+    return false; // ENXIO: there is none
+  }
+}
