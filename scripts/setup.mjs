@@ -1,0 +1,98 @@
+#!/usr/bin/env node
+// What the npm scripts call: everything from a fresh checkout to a built, demonstrated or tested `flux`, with nothing
+// but Node and npm there to begin with.
+//
+//   node scripts/setup.mjs build    install the pinned packages if needed, build dist/flux if its sources are newer
+//   node scripts/setup.mjs demo     build, then walk through a 4-broker instance
+//   node scripts/setup.mjs test     build, then type check, lint and all tests; ends with "N passed, N failed"
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+process.chdir(root);
+
+const bun = join(root, "node_modules", ".bin", "bun");
+const executable = join(root, "dist", "flux");
+
+/** Runs a program; ends this one with its exit code when it fails. */
+function run(command, args, env = {}) {
+  const result = spawnSync(command, args, { stdio: "inherit", env: { ...process.env, ...env } });
+  if (result.error) fail(`cannot run ${command}: ${result.error.message}`);
+  if (result.status !== 0) process.exit(result.status ?? 1);
+}
+
+function fail(message) {
+  console.error(`setup: ${message}`);
+  process.exit(1);
+}
+
+/** Installs what package-lock.json pins, unless that was done since it last changed. */
+function install() {
+  const stamp = join("node_modules", ".flux-installed");
+  const lock = readFileSync("package-lock.json", "utf8");
+  if (existsSync(stamp) && readFileSync(stamp, "utf8") === lock && bunWorks()) return;
+  console.error("setup: installing the pinned packages (npm ci)");
+  run("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
+  if (!bunWorks()) run(process.execPath, [join("node_modules", "bun", "install.js")]);
+  if (!bunWorks()) fail("the bun package was installed but does not run: it needs Linux or macOS on x64 or arm64");
+  writeFileSync(stamp, lock);
+}
+
+function bunWorks() {
+  return existsSync(bun) && spawnSync(bun, ["--version"], { stdio: "ignore" }).status === 0;
+}
+
+/** Newest change below a folder, in milliseconds. */
+function newest_ms(folder) {
+  let latest = 0;
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    const changed_ms = entry.isDirectory() ? newest_ms(path) : statSync(path).mtimeMs;
+    latest = Math.max(latest, changed_ms);
+  }
+  return latest;
+}
+
+function build() {
+  install();
+  const sources_ms = Math.max(newest_ms("src"), statSync("package-lock.json").mtimeMs, statSync("package.json").mtimeMs);
+  if (existsSync(executable) && statSync(executable).mtimeMs >= sources_ms) return;
+  console.error("setup: building dist/flux");
+  mkdirSync("dist", { recursive: true });
+  const flags = ["--compile", "--minify", "--bytecode", "--format=esm", "--target=bun"];
+  const isolation = ["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig", "--compile-autoload-package-json"];
+  // Built beside its place and renamed: a running broker keeps its file, and nobody starts half an executable.
+  run(bun, ["build", ...flags, ...isolation, "src/main.ts", "--outfile", `${executable}.new`]);
+  run("mv", [`${executable}.new`, executable]);
+}
+
+function test() {
+  build();
+  run(join("node_modules", ".bin", "tsc"), ["--noEmit", "-p", "."]);
+  run(join("node_modules", ".bin", "oxlint"), ["--type-aware", "--deny-warnings", "src", "test", "bench"]);
+  const only = process.argv.slice(3);
+  const result = spawnSync(bun, ["test", "--timeout", "60000", ...(only.length > 0 ? only : ["test"])], {
+    env: { ...process.env, FLUX_FREEZE_PAYLOADS: "1" },
+    stdio: ["inherit", "inherit", "pipe"],
+    encoding: "utf8",
+    maxBuffer: 1 << 28,
+  });
+  process.stderr.write(result.stderr);
+  const passed = /^\s*(\d+) pass$/m.exec(result.stderr)?.[1] ?? "0";
+  const failed = /^\s*(\d+) fail$/m.exec(result.stderr)?.[1] ?? "0";
+  console.log(`${passed} passed, ${failed} failed`);
+  const ok = result.status === 0 && Number(passed) > 0;
+  process.exit(ok ? 0 : result.status || 1);
+}
+
+function demo() {
+  build();
+  run("bash", [join("scripts", "demo.sh")]);
+}
+
+const tasks = { build, demo, test };
+const task = tasks[process.argv[2]];
+if (task === undefined) fail(`usage: setup.mjs ${Object.keys(tasks).join("|")}`);
+task();

@@ -1,0 +1,14 @@
+// The commands of `flux`: name → one line for lists, and how to load it. A command's file is read only when it is
+// called.
+import type { CommandSpecAny } from "./command.ts";
+
+export interface CommandEntry {
+  readonly summary: string;
+  readonly load: () => Promise<{ default: CommandSpecAny }>;
+  /** Not shown in lists: something that Flux starts itself. */
+  readonly hidden?: boolean;
+}
+
+/** In the order `flux help` shows them. */
+export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
+};
