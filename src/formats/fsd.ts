@@ -41,3 +41,14 @@ export function formatDuration(seconds: number): string {
   if (seconds < 86400) return `${formatSignificant(seconds / 3600, 6)}h`
   return `${formatSignificant(seconds / 86400, 6)}d`
 }
+
+/** A duration as columns of commands show it: milliseconds below 10 s, else four digits: "0.250s", "12.5s", "1.5h"; "inf". */
+export function displayDuration(seconds: number): string {
+  if (seconds === Number.POSITIVE_INFINITY) return 'inf'
+  if (!(seconds >= 0.001)) return '0s'
+  if (seconds < 10) return `${seconds.toFixed(3)}s`
+  if (seconds < 60) return `${formatSignificant(seconds, 4)}s`
+  if (seconds < 3600) return `${formatSignificant(seconds / 60, 4)}m`
+  if (seconds < 86400) return `${formatSignificant(seconds / 3600, 4)}h`
+  return `${formatSignificant(seconds / 86400, 4)}d`
+}

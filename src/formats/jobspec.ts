@@ -297,7 +297,7 @@ function withValue(object: JsonObject | undefined, names: readonly string[], val
 
 /** Sets an attribute in place, making the objects on the way; undefined removes it. Throws FormatError when a value is in the way. */
 export function setAttribute(jobspec: Jobspec, path: string, value: Json | undefined): void {
-  jobspec.attributes = withValue(jobspec.attributes as object as JsonObject, attributePath(path), value, path) as JobspecAttributes
+  jobspec.attributes = withValue(jobspec.attributes as object as JsonObject, attributePath(path), value, path)
 }
 
 /** Sets `attributes.system.shell.options.NAME`. */
