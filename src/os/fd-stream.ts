@@ -6,7 +6,7 @@
 // Closing: `onClose` comes once, after the last data, when both directions are done. The descriptor belongs to the stream.
 
 import { errno, FluxError, toFluxError } from "../message/errno.ts";
-import { closeFd } from "./libc.ts";
+import { checkSocket, closeFd } from "./libc.ts";
 
 export interface FdStreamOptions {
   /** A chunk that was read. It may be kept: it is not used again. */
@@ -42,8 +42,9 @@ const CHUNK_JOIN_BYTES = 64 * 1024;
 
 type Phase = "opening" | "open" | "closed";
 
-/** Take over a connected socket descriptor (UNIX or TCP). Data may be written at once. */
+/** Take over a connected socket descriptor (UNIX or TCP). Data may be written at once. EBADF, ENOTSOCK: not taken. */
 export function openFdStream(fd: number, options: FdStreamOptions = {}): FdStream {
+  checkSocket(fd); // the runtime would take a pipe, and never read it
   const queueMax_bytes = options.queueMax_bytes ?? QUEUE_MAX_BYTES;
   const queue: Uint8Array[] = [];
   const waiting: Array<() => void> = [];

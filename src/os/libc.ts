@@ -65,7 +65,7 @@ export function address(returned: Pointer | bigint | null): Pointer | undefined 
 /** The C string whose address is stored at `base + offset`; "" for a null pointer. */
 export function readCString(base: Pointer, offset: number): string {
   const text = read.ptr(base, offset);
-  return text === 0 ? "" : `${new CString(text)}`;
+  return text === 0 ? "" : new CString(text);
 }
 
 const AF_UNIX = 1;
@@ -92,6 +92,16 @@ export function pipe(): [number, number] {
 /** Close a descriptor this process owns. */
 export function closeFd(fd: number): void {
   check(libc().close(fd), `close of descriptor ${fd}`);
+}
+
+const SOL_SOCKET = 1;
+const SO_TYPE = 3;
+
+/** Refuse a descriptor that is not open (EBADF) or not a socket (ENOTSOCK). */
+export function checkSocket(fd: number): void {
+  const type = new Int32Array(1);
+  const length = new Uint32Array([4]);
+  check(libc().getsockopt(fd, SOL_SOCKET, SO_TYPE, ptr(type), ptr(length)), `descriptor ${fd}`);
 }
 
 /** Make reads and writes of the open file behind `fd` block, or not (all processes that share it see the change). */
