@@ -2,6 +2,7 @@
 //
 //   export default defineCommand({
 //     name: "ping",
+//     style: "getopt",
 //     summary: "measure round-trip latency to a Flux service",
 //     usage: "[OPTIONS] TARGET",
 //     options: {
@@ -41,8 +42,16 @@ export interface Invocation<S> {
   readonly program: string;
 }
 
+/**
+ * How errors look, as people (and scripts) know them from stock Flux:
+ *   getopt    "flux-kvs: MESSAGE"            wrong options exit 1
+ *   argparse  "flux-run: ERROR: MESSAGE"     wrong options "flux run: error: MESSAGE", exit 2
+ */
+export type ErrorStyle = "getopt" | "argparse";
+
 export interface CommandSpec<S extends OptionSpecs> {
   readonly name: string;
+  readonly style: ErrorStyle;
   /** One line, lower case, for lists of commands. */
   readonly summary: string;
   /** What follows the command's name in a usage line. */
@@ -52,7 +61,7 @@ export interface CommandSpec<S extends OptionSpecs> {
   readonly options?: S;
   /** Options end at the first positional argument. */
   readonly passThrough?: boolean;
-  /** Resolves to the exit code. Throw UsageError or FluxError for a one-line error and exit code 1. */
+  /** Resolves to the exit code. Throw UsageError, FluxError or FormatError for a one-line error and exit code 1. */
   run?(invocation: Invocation<S>): Promise<number> | number;
   readonly subcommands?: readonly CommandSpecAny[];
 }
@@ -60,6 +69,7 @@ export interface CommandSpec<S extends OptionSpecs> {
 /** A command whatever its options. */
 export interface CommandSpecAny {
   readonly name: string;
+  readonly style: ErrorStyle;
   readonly summary: string;
   readonly usage?: string;
   readonly details?: string;
@@ -73,7 +83,7 @@ export function defineCommand<const S extends OptionSpecs = Record<never, never>
   return spec as CommandSpecAny;
 }
 
-/** Wrong use: one line on stderr, exit code 1 unless given. */
+/** Something the user can mend: one line on stderr, exit code 1 unless given. An empty message prints nothing. */
 export class UsageError extends Error {
   constructor(
     message: string,
@@ -81,6 +91,18 @@ export class UsageError extends Error {
   ) {
     super(message);
     this.name = "UsageError";
+  }
+}
+
+/** The words don't fit the command's options. */
+class OptionError extends Error {
+  constructor(
+    message: string,
+    readonly spec: CommandSpecAny,
+    readonly path: string,
+  ) {
+    super(message);
+    this.name = "OptionError";
   }
 }
 
@@ -127,21 +149,32 @@ export async function runCommand(spec: CommandSpecAny, words: readonly string[])
   try {
     return await dispatch(spec, words, program, `flux ${spec.name}`);
   } catch (err) {
-    return reportError(program, err);
+    return reportError(program, spec.style, err);
   }
 }
 
 /** Prints the one line that says why a command failed; returns its exit code. */
-export function reportError(program: string, err: unknown): number {
+export function reportError(program: string, style: ErrorStyle, err: unknown): number {
+  if (err instanceof OptionError) return reportOptionError(program, err);
+  const prefix = style === "argparse" ? `${program}: ERROR` : program;
   if (err instanceof UsageError) {
-    if (err.message !== "") console.error(`${program}: ERROR: ${err.message}`);
+    if (err.message !== "") console.error(`${prefix}: ${err.message}`);
     return err.exitCode;
   }
   if (err instanceof FluxError || (err instanceof Error && err.name === "FormatError")) {
-    console.error(`${program}: ERROR: ${err.message}`);
+    console.error(`${prefix}: ${err.message}`);
     return 1;
   }
-  console.error(`${program}: ERROR: internal error: ${err instanceof Error ? (err.stack ?? err.message) : String(err)}`);
+  console.error(`${prefix}: internal error: ${err instanceof Error ? (err.stack ?? err.message) : String(err)}`);
+  return 1;
+}
+
+function reportOptionError(program: string, err: OptionError): number {
+  if (err.spec.style === "argparse") {
+    console.error(`usage: ${err.path} ${err.spec.usage ?? "[OPTIONS]"}\n${err.path}: error: ${err.message}`);
+    return 2;
+  }
+  console.error(`${program}: ${err.message}\nTry \`${program} --help' for more information.`);
   return 1;
 }
 
@@ -166,7 +199,7 @@ function missingSubcommand(spec: CommandSpecAny, first: string | undefined, path
     console.error(help);
     return 1;
   }
-  throw new UsageError(first.startsWith("-") ? `unrecognized option '${first}'` : `Unknown subcommand '${first}': see ${path} --help`);
+  throw new OptionError(first.startsWith("-") ? `unrecognized option '${first}'` : `Unknown subcommand '${first}'`, spec, path);
 }
 
 interface Parsed {
@@ -202,11 +235,11 @@ function parseWords(spec: CommandSpecAny, words: readonly string[], path: string
     );
   }
   try {
-    command.parse(expandPrefixes(spec, words), { from: "user" });
+    command.parse(expandPrefixes(spec, words, path), { from: "user" });
   } catch (err) {
     if (!(err instanceof CommanderError)) throw err;
     if (err.exitCode === 0) return 0;
-    throw new UsageError(tidy(err.message));
+    throw new OptionError(tidy(err.message, spec.style), spec, path);
   }
   return { options: values, args: command.args };
 }
@@ -246,7 +279,7 @@ function commanderFlags(spec: OptionSpec<unknown>): string {
 }
 
 /** Makes explicit what getopt_long(3) lets people leave out: unique prefixes of long options, and optional values. */
-function expandPrefixes(spec: CommandSpecAny, words: readonly string[]): string[] {
+function expandPrefixes(spec: CommandSpecAny, words: readonly string[], path: string): string[] {
   const options = Object.values(spec.options ?? {});
   const longs = ["--help", ...options.map(longName)];
   const out: string[] = [];
@@ -255,7 +288,7 @@ function expandPrefixes(spec: CommandSpecAny, words: readonly string[]): string[
     if (word === "--") return [...out, ...words.slice(i)];
     if (spec.passThrough === true && (!word.startsWith("-") || word === "-")) return [...out, ...words.slice(i)];
     const name = /^--[^=]+/.exec(word)?.[0];
-    const full = name === undefined || longs.includes(name) ? name : (uniquePrefix(name, longs) ?? name);
+    const full = name === undefined || longs.includes(name) ? name : (uniquePrefix(name, longs, spec, path) ?? name);
     const expanded = full === undefined || name === undefined ? word : full + word.slice(name.length);
     out.push(withBareValue(options, expanded));
     if (takesNextWord(options, expanded) && i + 1 < words.length) out.push(words[++i] as string);
@@ -263,9 +296,9 @@ function expandPrefixes(spec: CommandSpecAny, words: readonly string[]): string[
   return out;
 }
 
-function uniquePrefix(name: string, longs: readonly string[]): string | undefined {
+function uniquePrefix(name: string, longs: readonly string[], spec: CommandSpecAny, path: string): string | undefined {
   const matching = longs.filter((long) => long.startsWith(name));
-  if (matching.length > 1) throw new UsageError(`option '${name}' is ambiguous: ${matching.join(", ")}`);
+  if (matching.length > 1) throw new OptionError(`option '${name}' is ambiguous: ${matching.join(", ")}`, spec, path);
   return matching[0];
 }
 
@@ -289,9 +322,9 @@ function takesNextWord(options: readonly OptionSpec<unknown>[], word: string): b
   return false;
 }
 
-function tidy(message: string): string {
-  return message
-    .replace(/^error: /, "")
-    .replace(/^unknown option '(.*)'$/, "unrecognized option '$1'")
-    .split("\n")[0] as string;
+function tidy(message: string, style: ErrorStyle): string {
+  const line = message.replace(/^error: /, "").split("\n")[0] as string;
+  const unknown = /^unknown option '(.*)'$/.exec(line);
+  if (unknown === null) return line;
+  return style === "argparse" ? `unrecognized arguments: ${unknown[1]}` : `unrecognized option '${unknown[1]}'`;
 }
