@@ -22,7 +22,7 @@ export interface FdStreamOptions {
 }
 
 export interface FdStream {
-  /** Queue bytes. False: more than a socket buffer waits, wait for `drained()`. EPIPE after the end, ENOBUFS at the bound. */
+  /** Queue bytes, which must not change afterwards. False: more than a socket buffer waits, wait for `drained()`. EPIPE after the end, ENOBUFS at the bound. */
   write(data: Uint8Array | string): boolean;
   /** Resolves when nothing waits to be written, or the stream is closed. */
   drained(): Promise<void>;

@@ -1,4 +1,4 @@
-// The hwloc XML of this host, for those who ask for it (resource.topo-get, flux resource's XML): from hwloc's own lstopo
+// The hwloc XML of this host, for those who ask for it (the broker's resource service): from hwloc's own lstopo
 // where it is installed, because it knows caches and devices, otherwise a small document made from /sys.
 
 import { readFileSync } from "node:fs";

@@ -76,7 +76,7 @@ export interface Child {
   kill(signal: number | string): boolean;
   /** Send a signal to its process group; false when nothing is left of it. Needs `newSession`. */
   killGroup(signal: number | string): boolean;
-  /** Let our process end although the child runs. */
+  /** Let our process end although the child runs; its open pipes still hold us. */
   unref(): void;
 }
 
@@ -97,9 +97,17 @@ export function prepareProgram(argv: readonly string[], env: SpawnOptions["env"]
   if (program === undefined || program === "") throw new FluxError(errno.EINVAL, "there is no program to run");
   if (argv.some((arg) => arg.includes("\0"))) throw new FluxError(errno.EINVAL, "an argument with a NUL byte cannot be passed to a program");
   const environment = { ...(env ?? process.env) };
-  const directory = cwd ?? process.cwd();
+  const directory = cwd ?? currentDirectory();
   if (cwd !== undefined) checkDirectory(cwd);
   return { path: findProgram(program, environment["PATH"], directory), argv: [...argv], env: environment, cwd: directory };
+}
+
+function currentDirectory(): string {
+  try {
+    return process.cwd();
+  } catch (error) {
+    throw new FluxError(errno.ENOENT, "the current directory was removed: change to one that exists", { cause: error });
+  }
 }
 
 function checkDirectory(path: string): void {
