@@ -214,7 +214,7 @@ const STRFTIME: Readonly<Record<string, (date: Date, seconds: number) => string>
   Y: date => String(date.getFullYear()), y: date => two(date.getFullYear() % 100), m: date => two(date.getMonth() + 1), d: date => two(date.getDate()),
   e: date => String(date.getDate()).padStart(2), H: date => two(date.getHours()), I: date => two(twelve(date)), l: date => String(twelve(date)).padStart(2),
   k: date => String(date.getHours()).padStart(2), M: date => two(date.getMinutes()), S: date => two(date.getSeconds()),
-  f: (date, seconds) => String(Math.floor((seconds - Math.floor(seconds)) * 1e6)).padStart(6, '0'),
+  f: (_date, seconds) => String(Math.floor((seconds - Math.floor(seconds)) * 1e6)).padStart(6, '0'),
   b: date => (MONTHS[date.getMonth()] ?? '').slice(0, 3), h: date => (MONTHS[date.getMonth()] ?? '').slice(0, 3), B: date => MONTHS[date.getMonth()] ?? '',
   a: date => (DAYS[date.getDay()] ?? '').slice(0, 3), A: date => DAYS[date.getDay()] ?? '', p: date => (date.getHours() < 12 ? 'AM' : 'PM'),
   j: date => String(dayOfYear(date)).padStart(3, '0'), u: date => String(date.getDay() || 7), w: date => String(date.getDay()), z: zone,
