@@ -38,10 +38,11 @@ describe('constraint', () => {
   })
 })
 
+const n = (value: string) => ({ name: [value] })
+
 describe('constraint query', () => {
   const name = { defaultOperator: 'name' }
   test('examples of RFC 35', () => {
-    const n = (value: string) => ({ name: [value] })
     expect(parseConstraintQuery('foo', name)).toEqual(n('foo'))
     expect(parseConstraintQuery('foo bar state:started', name)).toEqual({ and: [n('foo'), n('bar'), { state: ['started'] }] })
     expect(parseConstraintQuery('a|b|c', name)).toEqual({ or: [n('a'), n('b'), n('c')] })

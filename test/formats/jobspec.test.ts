@@ -93,9 +93,10 @@ describe('resource range', () => {
   })
 })
 
+const slot = (count: unknown, children: unknown[], label = 'default') => ({ type: 'slot', count, label, with: children })
+
 describe('shape', () => {
   test('examples of RFC 46', () => {
-    const slot = (count: unknown, children: unknown[], label = 'default') => ({ type: 'slot', count, label, with: children })
     const node = { type: 'node', count: 1 }
     const cases: [string, unknown][] = [
       ['slot=4/node', [slot(4, [node])]],

@@ -6,6 +6,8 @@ import {
 
 const row = (format: string, values: Record<string, OutputValue>) => formatRow(parseOutputFormat(format), field => values[field])
 
+const valueOf = (item: Record<string, OutputValue>, field: string) => item[field]
+
 describe('output format', () => {
   test('widths, alignment, precision and numbers as Python has them', () => {
     const cases: [OutputValue, string, string][] = [
@@ -36,7 +38,6 @@ describe('output format', () => {
     const rows = [
       { 'id.f58': 'ƒ2', queue: '', username: 'averyloguser', name: 'a-very-long-name', nnodes: 2, contextual_time: 4.5, contextual_info: 'n[0-1]' },
       { 'id.f58': 'ƒ3', queue: '', username: 'bob', name: 'x', nnodes: '', contextual_time: 0, contextual_info: '' }]
-    const valueOf = (item: Record<string, OutputValue>, field: string) => item[field]
     const fitted = fitColumns<Record<string, OutputValue>>(format, rows, valueOf, field => field.toUpperCase())
     expect(formatHeader(fitted, field => field.toUpperCase())).toBe('      ID.F58 USERNAME     NAME       NNODES CONTEXTUAL_TIME CONTEXTUAL_INFO')
     expect(rows.map(item => formatRow(fitted, field => valueOf(item, field)))).toEqual([

@@ -18,6 +18,9 @@ const rset = fc.array(fc.record({ rank: fc.integer({ min: 0, max: 5 }), cores: i
   return set
 })
 
+const wrong = (change: object, message: string) =>
+  expect(() => Rset.parse({ version: 1, execution: { R_lite: [{ rank: '0', children: { core: '0' } }], nodelist: ['a'], ...change } })).toThrow(message)
+
 describe('R', () => {
   test('the example of RFC 20', () => {
     const set = Rset.parse(JSON.stringify(example))
@@ -65,8 +68,6 @@ describe('R', () => {
     expect(() => set.rerank('b,a,x')).toThrow('host c is not in')
   })
   test('errors name the member', () => {
-    const wrong = (change: object, message: string) =>
-      expect(() => Rset.parse({ version: 1, execution: { R_lite: [{ rank: '0', children: { core: '0' } }], nodelist: ['a'], ...change } })).toThrow(message)
     wrong({ R_lite: 3 }, 'execution.R_lite: must be a list')
     wrong({ R_lite: [{ rank: 0 }] }, 'execution.R_lite[0].rank: must be an idset string')
     wrong({ R_lite: [{ rank: '0', children: { core: '3-1' } }] }, 'execution.R_lite[0].children.core')

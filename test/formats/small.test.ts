@@ -34,6 +34,8 @@ describe('key-value encoding', () => {
   })
 })
 
+const head = (text: string) => Buffer.from(text).toString('base64')
+
 describe('signature', () => {
   test('mechanism none', () => {
     const signed = wrapNone(1000, '{"a":1}')
@@ -45,7 +47,6 @@ describe('signature', () => {
     }))
   })
   test('what is refused', () => {
-    const head = (text: string) => Buffer.from(text).toString('base64')
     const good = head('version\0i1\0userid\0i1\0mechanism\0snone\0')
     const cases: [string, string][] = [['x', 'HEADER.PAYLOAD.SIGNATURE'], [`${good}..none.x`, 'HEADER'], [`${good}..munge`, 'does not match'], [`${good}.a.none`, 'payload is not base64'],
       [`${head('version\0i1\0userid\0i1\0mechanism\0smunge\0')}..none`, 'munge is not supported'], [`${head('version\0i2\0userid\0i1\0mechanism\0snone\0')}..none`, 'version is not 1'],
