@@ -16,7 +16,10 @@ export interface Outbox {
   readonly queued_bytes: number;
   /** Queues a message; its memory is read later in this tick or after. Throws FluxError ENOBUFS, EMSGSIZE or EINVAL. */
   push(parts: readonly Uint8Array[]): void;
-  /** Queues a command, outside of the bounds but for a small one of its own. */
+  /**
+   * Queues a command, outside of the bounds of messages. Commands here are heartbeats: when many of them wait, one more
+   * would tell the peer nothing new, and is left out.
+   */
   pushCommand(body: Uint8Array): void;
   /** The socket takes more. */
   drained(): void;
@@ -84,7 +87,7 @@ class BoundedOutbox implements Outbox {
   }
 
   pushCommand(body: Uint8Array): void {
-    if (this.#commands >= MAX_COMMANDS) throw new FluxError(errno.ENOBUFS, "the peer asks for more heartbeats than it reads");
+    if (this.#commands >= MAX_COMMANDS) return;
     this.#commands++;
     this.#add({ parts: [body], size_bytes: body.length + this.#options.security.overhead_bytes, command: true });
   }

@@ -145,20 +145,38 @@ describe.each(KINDS)("%s", (_name, how) => {
     expect(await ended.promise).toMatchObject({ errno: errno.ENOSYS });
   });
 
-  test("large messages leave turns to others", async () => {
-    const { server, client } = await pairOf(how());
-    const got = queue<Uint8Array[]>();
-    server.onMessage = (parts) => got.put(parts);
-    const order: string[] = [];
-    for (let i = 0; i < 4; i++) client.send([new Uint8Array(3_000_000)]);
-    for (let i = 0; i < 4; i++) {
-      await got.next();
-      order.push("message");
-      await new Promise<void>((resolve) => setImmediate(resolve));
-      order.push("turn");
-    }
-    expect(order.length).toBe(8);
-    expect(client.queued_bytes).toBe(0);
+  test("large messages leave turns to other connections", async () => {
+    const [large, small] = [await pairOf(how()), await pairOf(how())];
+    const COUNT = 8;
+    const events = queue<string>();
+    let arrived = 0;
+    small.server.onMessage = (parts) => small.server.send(parts);
+    small.client.onMessage = () => events.put("small");
+    large.server.onMessage = () => {
+      if (++arrived === 1) small.client.send([new Uint8Array(1)]);
+      events.put("large");
+    };
+    for (let i = 0; i < COUNT; i++) large.client.send([new Uint8Array(1_500_000)]);
+    const order = [];
+    while (order.length < COUNT + 1) order.push(await events.next());
+    expect(order.indexOf("small")).toBeLessThan(COUNT);
+  });
+
+  test("many heartbeats at once cost nothing", async () => {
+    const { server, client } = await pairOf(how(), {}, { heartbeat: { interval_ms: 1, timeout_ms: 5000, ttl_ms: 5000 } });
+    const got = once<Uint8Array[]>();
+    server.onMessage = got.resolve;
+    client.onMessage = () => undefined;
+    const before_ms = client.lastReceived_ms;
+    await new Promise<void>((resolve) => {
+      const timer = setInterval(() => {
+        if (client.lastReceived_ms < before_ms + 50) return;
+        clearInterval(timer);
+        resolve();
+      }, 5);
+    });
+    client.send([Buffer.from("hello")]);
+    expect(text(await got.promise)).toEqual(["hello"]);
   });
 });
 
@@ -237,8 +255,9 @@ describe("connecting", () => {
 describe("listening", () => {
   test("a stale socket file is replaced, a live one is not, and ours is removed at close", async () => {
     const path = socketPath();
-    const child = Bun.spawnSync(["/usr/bin/python3", "-c", `import socket; s = socket.socket(socket.AF_UNIX); s.bind("${path}")`]);
-    expect(child.exitCode).toBe(0);
+    const dies = `require("node:net").createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, "SIGKILL"))`;
+    expect(Bun.spawnSync([process.execPath, "-e", dies]).signalCode).toBe("SIGKILL");
+    expect(statSync(path).isSocket()).toBe(true);
     const listener = await listen(`ipc://${path}`, nullOptions());
     expect(statSync(path).mode & 0o777).toBe(0o700);
     expect((await rejection(listen(`ipc://${path}`, nullOptions()))).errno).toBe(errno.EADDRINUSE);

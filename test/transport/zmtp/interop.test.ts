@@ -108,6 +108,18 @@ async function exchange(connection: ZmtpConnection): Promise<void> {
   }
 }
 
+/** Resolves when something more, which can only be a PING or a PONG, has come from the peer. */
+function heartbeatFrom(connection: ZmtpConnection): Promise<void> {
+  const before_ms = connection.lastReceived_ms;
+  return new Promise((resolve) => {
+    const timer = setInterval(() => {
+      if (connection.lastReceived_ms <= before_ms) return;
+      clearInterval(timer);
+      resolve();
+    }, 5);
+  });
+}
+
 describe("NULL over ipc", () => {
   test("a libzmq DEALER talks to our listener", async () => {
     const listener = await listening(`ipc://${directory.path}/a`, { security: { kind: "null" } });
@@ -269,18 +281,21 @@ describe.each(["null", "curve"] as const)("heartbeats with %s", (kind) => {
   ] as const)("a stopped libzmq peer is given up after %s", async (_name, ours, theirs) => {
     const closed = once<Error | undefined>();
     const said = once<Uint8Array[]>();
+    const accepted = once<ZmtpConnection>();
     const listener = await listening(endpoint("h2"), {
       security,
       ...(ours === undefined ? {} : { heartbeat: ours }),
       onPeer(connection) {
         connection.onMessage = said.resolve;
         connection.onClose = closed.resolve;
-        setTimeout(() => peer.signal("SIGSTOP"), 300);
+        accepted.resolve(connection);
       },
     });
     const heartbeat = theirs === undefined ? {} : { heartbeat: theirs };
     const peer = python({ connect: listener.endpoint, type: "DEALER", task: "say", parts: ["hello"], ...heartbeat, ...keys });
     await said.promise;
+    await heartbeatFrom(await accepted.promise);
+    peer.signal("SIGSTOP");
     const error = await closed.promise;
     expect(error).toMatchObject({ errno: errno.ETIMEDOUT });
   }, 20_000);
