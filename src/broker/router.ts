@@ -250,7 +250,7 @@ export class Router {
     if (service !== undefined) return this.#deliverRequest(service, request);
     if (!toRank && this.#parent !== undefined) return this.#sendRequest(this.#parent, request);
     if (!toRank && this.rank !== 0) return this.#refuse(request, new FluxError(errno.EHOSTUNREACH, "the broker is not connected to its parent"));
-    this.#refuse(request, new FluxError(errno.ENOSYS, `No service matching ${request.service} is registered`));
+    this.#refuse(request, new FluxError(errno.ENOSYS, `No service matching ${request.topic} is registered`));
   }
 
   /** Toward a rank that isn't this one: down when it is below, otherwise up. */

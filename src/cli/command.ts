@@ -79,8 +79,8 @@ export interface CommandSpecAny {
   readonly subcommands?: readonly CommandSpecAny[];
 }
 
-export function defineCommand<const S extends OptionSpecs = Record<never, never>>(spec: CommandSpec<S>): CommandSpecAny {
-  return spec as CommandSpecAny;
+export function defineCommand<const S extends OptionSpecs>(spec: CommandSpec<S>): CommandSpecAny {
+  return spec;
 }
 
 /** Something the user can mend: one line on stderr, exit code 1 unless given. An empty message prints nothing. */

@@ -12,6 +12,7 @@ import {
   errorResponse,
   eventMessage,
   FLAG_PRIVATE,
+  MATCHTAG_NONE,
   type Message,
   MSG_EVENT,
   MSG_REQUEST,
@@ -84,6 +85,8 @@ export class Flux {
   /** matchtag → what to do with a response; it returns true when it expects no more. */
   readonly #pending = new Map<number, Pending>();
   #nextMatchtag = 1;
+  /** topic → what to do with responses that carry no matchtag. */
+  readonly #untagged = new Map<string, (response: Message) => void>();
   readonly #services = new Map<string, Service>();
   readonly #handlers = new Set<EventHandler>();
   readonly #attrs = new Map<string, Promise<string>>();
@@ -176,9 +179,23 @@ export class Flux {
     return stream;
   }
 
-  /** Publishes an event to every rank, without waiting for it to be sequenced. */
-  publish(topic: string, payload?: JsonObject): void {
-    this.#link.send(eventMessage(topic, payload));
+  /**
+   * Sends a streaming request without a matchtag: its responses name in their payload what they answer, and go to the
+   * function that onUntagged(topic) was given (the scheduler and execution protocols, RFCs 27 and 32).
+   */
+  sendUntagged(topic: string, payload: JsonObject, options: RpcOptions = {}): void {
+    this.#link.send(requestMessage(topic, payload, { ...options, streaming: true }));
+  }
+
+  /** `run` gets every response with this topic and no matchtag, error responses too; undefined: they are dropped. */
+  onUntagged(topic: string, run: ((response: Message) => void) | undefined): void {
+    if (run === undefined) this.#untagged.delete(topic);
+    else this.#untagged.set(topic, run);
+  }
+
+  /** Publishes an event to every rank, without waiting for it to be sequenced. A private one only its sender's user and the owner get. */
+  publish(topic: string, payload?: JsonObject, options: { readonly private?: boolean } = {}): void {
+    this.#link.send(eventMessage(topic, payload, options));
   }
 
   /** Publishes an event; resolves to its sequence number when rank 0 has sent it. */
@@ -306,6 +323,7 @@ export class Flux {
   }
 
   #receiveResponse(message: Message): void {
+    if (message.matchtag === MATCHTAG_NONE) return this.#untagged.get(message.topic ?? "")?.(message);
     const pending = this.#pending.get(message.matchtag);
     if (pending?.(message)) this.#pending.delete(message.matchtag);
   }
@@ -333,7 +351,7 @@ export class Flux {
     const service = this.#services.get(message.service);
     if (service === undefined) {
       if (message.wantsResponse) {
-        this.#respond(errorResponse(message, new FluxError(errno.ENOSYS, `No service matching ${message.service} is registered`)));
+        this.#respond(errorResponse(message, new FluxError(errno.ENOSYS, `No service matching ${message.topic} is registered`)));
       }
       return;
     }

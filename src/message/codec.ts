@@ -1,7 +1,9 @@
 // The parts of an encoded message (RFC 3), in wire order:
 //
-//   [route…, most recent hop first] [empty delimiter] [topic NUL] [payload] [20-byte header]
+//   [route…, most recent hop first] [empty delimiter] [topic] [payload] [20-byte header]
 //
+// RFC 3 ends routes and topics with NUL; flux-core 0.88 sends them without and does not expect one. So nothing is
+// added here, and a final NUL is dropped from what comes in.
 // Routes and delimiter are there with FLAG_ROUTE, topic with FLAG_TOPIC, payload with FLAG_PAYLOAD. Nothing outside
 // this folder knows a byte offset.
 import { errno, FluxError } from "./errno.ts";
@@ -28,10 +30,10 @@ const EMPTY = new Uint8Array(0);
 export function encodeParts(message: Message): Uint8Array[] {
   const parts: Uint8Array[] = [];
   if (message.routes !== undefined) {
-    for (let i = message.routes.length - 1; i >= 0; i--) parts.push(Buffer.from(`${message.routes[i]}\0`));
+    for (let i = message.routes.length - 1; i >= 0; i--) parts.push(Buffer.from(message.routes[i] ?? ""));
     parts.push(EMPTY);
   }
-  if (message.topic !== undefined) parts.push(Buffer.from(`${message.topic}\0`));
+  if (message.topic !== undefined) parts.push(Buffer.from(message.topic));
   const payload = message.bytes;
   if (payload !== undefined) parts.push(payload);
   const header = Buffer.allocUnsafe(HEADER_SIZE);
@@ -72,17 +74,18 @@ export function decodeParts(parts: readonly Uint8Array[]): Message {
   if ((flags & FLAG_ROUTE) !== 0) {
     const end = findDelimiter(parts);
     routes = [];
-    for (let i = end - 1; i >= 0; i--) routes.push(cString(parts[i], "route"));
+    for (let i = end - 1; i >= 0; i--) routes.push(partText(parts[i], "route"));
     next = end + 1;
   }
-  const topic = (flags & FLAG_TOPIC) !== 0 ? cString(takePart(parts, next++), "topic") : undefined;
+  const topic = (flags & FLAG_TOPIC) !== 0 ? partText(takePart(parts, next++), "topic") : undefined;
   const payload = (flags & FLAG_PAYLOAD) !== 0 ? takePart(parts, next++) : undefined;
   if (next !== parts.length - 1) throw malformed(`${parts.length} parts do not fit flags 0x${hex(flags)}`);
 
-  const message = new Message(type, flags, topic, view.getUint32(12), view.getUint32(16), undefined, payload);
+  const kept = type === MSG_EVENT ? flags & ~FLAG_ROUTE : flags;
+  const message = new Message(type, kept, topic, view.getUint32(12), view.getUint32(16), undefined, payload);
   message.userid = view.getUint32(4);
   message.rolemask = view.getUint32(8);
-  message.routes = routes;
+  message.routes = type === MSG_EVENT ? undefined : routes;
   return message;
 }
 
@@ -98,10 +101,11 @@ function messageType(type: number): MessageType {
 }
 
 function checkFlags(type: MessageType, flags: number): void {
-  const routed = type === MSG_REQUEST || type === MSG_RESPONSE;
-  if (routed !== ((flags & FLAG_ROUTE) !== 0)) {
-    throw malformed(routed ? "no route delimiter" : "routes in an event or control message");
-  }
+  const routed = (flags & FLAG_ROUTE) !== 0;
+  const mustRoute = type === MSG_REQUEST || type === MSG_RESPONSE;
+  if (mustRoute && !routed) throw malformed("no route delimiter");
+  // RFC 3 forbids routes in events, but flux-core 0.88 sends them with a delimiter.
+  if (type === MSG_CONTROL && routed) throw malformed("routes in a control message");
   if (type !== MSG_CONTROL && (flags & FLAG_TOPIC) === 0) throw malformed("no topic");
 }
 
@@ -113,12 +117,13 @@ function findDelimiter(parts: readonly Uint8Array[]): number {
   throw malformed("no route delimiter");
 }
 
-/** Text of a NUL-terminated part; the NUL must be its last byte and its only one. */
-function cString(part: Uint8Array | undefined, what: string): string {
-  if (part === undefined || part.length === 0 || part.indexOf(0) !== part.length - 1) {
-    throw malformed(`${what} is not a NUL-terminated string`);
-  }
-  return Buffer.from(part.buffer, part.byteOffset, part.length - 1).toString("utf8");
+/** Text of a part, with or without a final NUL; never empty and with no other NUL. */
+function partText(part: Uint8Array | undefined, what: string): string {
+  if (part === undefined || part.length === 0) throw malformed(`${what} is empty`);
+  const end = part[part.length - 1] === 0 ? part.length - 1 : part.length;
+  const nul = part.indexOf(0);
+  if (end === 0 || (nul >= 0 && nul < end)) throw malformed(`${what} has a NUL inside`);
+  return Buffer.from(part.buffer, part.byteOffset, end).toString("utf8");
 }
 
 function hex(value: number | undefined): string {

@@ -1,7 +1,11 @@
 // Messages on a UNIX stream socket (RFC 3, "Message Framing and Security"):
 //
-//   FF EE 00 12 | u32be size of everything, this prefix included | part…
+//   12 00 EE FF | u32be size of the parts that follow | part…
 //   part = u8 length (0–254) data, or FF u32be length data
+//
+// The RFC prints the magic in network order and counts the prefix in the size. flux-core 0.88 writes the magic in host
+// order (little-endian on every platform it runs on) and doesn't count the prefix: that is what its clients speak, so
+// this does too.
 //
 // Before the first message the broker sends one byte: 0 for "welcome", otherwise the errno of a refusal.
 import { decodeParts, HEADER_SIZE, writeHeader } from "./codec.ts";
@@ -22,9 +26,9 @@ export function encodeFramed(message: Message): Buffer {
   let size_bytes = PREFIX_SIZE + 1 + HEADER_SIZE;
   if (routes !== undefined) {
     size_bytes += 1;
-    for (const route of routes) size_bytes += partSize(Buffer.byteLength(route) + 1);
+    for (const route of routes) size_bytes += partSize(Buffer.byteLength(route));
   }
-  const topicLength = message.topic === undefined ? 0 : Buffer.byteLength(message.topic) + 1;
+  const topicLength = message.topic === undefined ? 0 : Buffer.byteLength(message.topic);
   if (message.topic !== undefined) size_bytes += partSize(topicLength);
   if (payload !== undefined) size_bytes += partSize(payload.length);
   if (size_bytes > MESSAGE_SIZE_MAX_BYTES) {
@@ -32,8 +36,8 @@ export function encodeFramed(message: Message): Buffer {
   }
 
   const out = Buffer.allocUnsafe(size_bytes);
-  out.writeUInt32BE(MAGIC, 0);
-  out.writeUInt32BE(size_bytes, 4);
+  out.writeUInt32LE(MAGIC, 0);
+  out.writeUInt32BE(size_bytes - PREFIX_SIZE, 4);
   let at = PREFIX_SIZE;
   if (routes !== undefined) {
     for (let i = routes.length - 1; i >= 0; i--) at = writeText(out, at, routes[i] ?? "");
@@ -65,10 +69,9 @@ function writeLength(out: Buffer, at: number, length: number): number {
 }
 
 function writeText(out: Buffer, at: number, text: string): number {
-  const length = Buffer.byteLength(text) + 1;
+  const length = Buffer.byteLength(text);
   const start = writeLength(out, at, length);
   out.write(text, start);
-  out[start + length - 1] = 0;
   return start + length;
 }
 
@@ -116,13 +119,13 @@ export class FrameDecoder {
   }
 
   #bodySize(): number {
-    const magic = this.#prefix.readUInt32BE(0);
+    const magic = this.#prefix.readUInt32LE(0);
     if (magic !== MAGIC) throw new FluxError(errno.EPROTO, `malformed frame: magic 0x${magic.toString(16)}`);
     const size_bytes = this.#prefix.readUInt32BE(4);
-    if (size_bytes < PREFIX_SIZE + 1 + HEADER_SIZE || size_bytes > this.maxSize_bytes) {
+    if (size_bytes < 1 + HEADER_SIZE || size_bytes > this.maxSize_bytes) {
       throw new FluxError(errno.EPROTO, `malformed frame: size ${size_bytes} (limit ${this.maxSize_bytes})`);
     }
-    return size_bytes - PREFIX_SIZE;
+    return size_bytes;
   }
 }
 
