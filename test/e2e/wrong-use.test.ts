@@ -1,0 +1,47 @@
+// Wrong use: one clear line on stderr, the exit code that Flux users expect, and nothing left hanging.
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { flux, type Instance, startInstance } from "./flux.ts";
+
+let instance: Instance;
+beforeAll(async () => {
+  instance = await startInstance(1);
+});
+afterAll(() => instance.stop());
+
+test.each([
+  [["run", "-N100", "true"], 1, "unsatisfiable request"],
+  [["run", "--nosuch", "true"], 2, "unrecognized arguments: --nosuch"],
+  [["ping", "--nosuch", "0"], 1, "unrecognized option '--nosuch'"],
+  [["run", "-t", "soon", "true"], 1, "invalid Flux standard duration"],
+  [["run", "-n", "many", "true"], 1, "many"],
+  [["run"], 1, "job command and arguments are missing"],
+  [["run", "--urgency=99", "true"], 1, "urgency"],
+  [["run", "--requires=(", "true"], 1, "requires"],
+  [["exec", "-r", "x-y", "true"], 1, "x-y"],
+  [["jobs", "-o", "{nosuch}"], 1, "nosuch"],
+  [["jobs", "-o", "{id"], 1, "{id"],
+  [["job", "info", "notanid", "R"], 1, "notanid"],
+  [["job", "attach", "f1"], 1, "No such file or directory"],
+  [["kvs", "get", "no.such.key"], 1, "No such file or directory"],
+  [["getattr", "nosuch"], 1, "No such file or directory"],
+  [["ping", "-c1", "77"], 1, "No route to host"],
+  [["resource", "list", "-o", "{nosuch}"], 1, "nosuch"],
+  [["submit", "--dependency=nosuch:1", "true"], 1, "nosuch"],
+])("flux %j exits %d", async (args, code, text) => {
+  const result = await instance.flux(args);
+  expect(result.stderr).toContain(text);
+  expect(result.stderr).not.toContain("internal error");
+  expect(result.code).toBe(code);
+});
+
+test("a command that does not exist yet says so", async () => {
+  const { stdout, stderr, code } = await flux(["nosuch"]);
+  expect([stdout, code]).toEqual(["", 1]);
+  expect(stderr).toStartWith("flux: 'nosuch' is not a flux command");
+});
+
+test.each([[["getattr", "rank"]], [["run", "true"]], [["jobs"]], [["kvs", "get", "x"]]])("flux %j: a broker that isn't there", async (args) => {
+  const { stderr, code } = await flux(args, { env: { FLUX_URI: "local:///nonexistent/local-0" } });
+  expect(stderr).toContain("/nonexistent/local-0");
+  expect(code).toBe(1);
+});
