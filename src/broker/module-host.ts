@@ -6,6 +6,7 @@ import { allowUser, type Methods } from "../client/service.ts";
 import type { JsonObject } from "../formats/json.ts";
 import { errno, FluxError, toFluxError } from "../message/errno.ts";
 import { openInternal } from "./endpoints.ts";
+import { ping } from "./ping.ts";
 import { processUsage } from "./rusage.ts";
 import type { Router } from "./router.ts";
 
@@ -22,6 +23,8 @@ export interface LoadedModule {
   readonly services: readonly string[];
   /** When it last received a message. */
   readonly lastActive_ms: number;
+  /** Loaded with the broker's own services: it goes after all others. */
+  readonly early: boolean;
 }
 
 interface Entry {
@@ -33,6 +36,7 @@ interface Entry {
   hooks: ModuleHooks;
   state: ModuleState;
   loaded_ms: number;
+  early: boolean;
 }
 
 export interface ModuleHostOptions {
@@ -55,11 +59,11 @@ export class ModuleHost {
    * Starts a module; resolves when it is running. Throws FluxError EEXIST when one of that name is loaded, or what
    * its start() threw, and then nothing of it is left.
    */
-  async load(definition: ModuleDefinition, args: readonly string[] = [], path: string = "builtin", name: string = definition.name): Promise<void> {
+  async load(definition: ModuleDefinition, args: readonly string[] = [], path: string = "builtin", name: string = definition.name, early: boolean = false): Promise<void> {
     if (this.#modules.has(name)) throw new FluxError(errno.EEXIST, `module ${name} is already loaded`);
     const context = { ...this.#options.context(), args };
     const { handle, id } = openInternal(this.#options.router, context.owner, { name, ownService: name }, this.#options.newId);
-    const entry: Entry = { definition, path, args, handle, id, hooks: {}, state: "loading", loaded_ms: this.#options.now_ms() };
+    const entry: Entry = { definition, path, args, handle, id, hooks: {}, state: "loading", loaded_ms: this.#options.now_ms(), early };
     this.#modules.set(name, entry);
     handle.setCommonMethods(this.#commonMethods(name, entry));
     try {
@@ -103,6 +107,7 @@ export class ModuleHost {
       state: entry.state,
       services: this.#options.router.servicesOf(entry.id).filter((service) => service !== name),
       lastActive_ms: entry.handle.lastReceived_ms,
+      early: entry.early,
     }));
   }
 
@@ -122,13 +127,7 @@ export class ModuleHost {
 
   #commonMethods(name: string, entry: Entry): Methods {
     return {
-      // Stock `flux ping` wants its payload back with the route the request took (RFC 3).
-      ping: allowUser((req) => ({
-        ...req.payload,
-        userid: req.userid,
-        rolemask: req.rolemask,
-        route: [...(req.message.routes ?? [])].map((hop) => hop.slice(0, 8)).join("!"),
-      })),
+      ping: allowUser((req) => ping(req, this.#options.router.rank)),
       "stats-get": allowUser(async () => (await entry.hooks.stats?.()) ?? {}),
       "stats-clear": () => entry.hooks.clearStats?.(),
       rusage: allowUser(() => processUsage()),

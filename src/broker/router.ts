@@ -103,7 +103,10 @@ export class Router {
   removeEndpoint(id: string): void {
     const state = this.#endpoints.get(id);
     if (state === undefined) return;
+    this.#endpoints.delete(id);
+    for (const service of state.services) this.#services.delete(service);
     for (const message of state.used.values()) {
+      if (state.services.has(message.service)) continue;
       const disconnect = requestMessage(`${message.service}.disconnect`, undefined, { nodeid: message.nodeid, noResponse: true });
       disconnect.flags |= message.flags & FLAG_UPSTREAM;
       disconnect.userid = state.endpoint.userid;
@@ -111,8 +114,6 @@ export class Router {
       disconnect.routes = [id];
       this.#routeRequest(disconnect);
     }
-    this.#endpoints.delete(id);
-    for (const service of state.services) this.#services.delete(service);
   }
 
   /** Routes requests for `service` to the endpoint. Throws FluxError EEXIST. */

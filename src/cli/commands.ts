@@ -11,4 +11,6 @@ export interface CommandEntry {
 
 /** In the order `flux help` shows them. */
 export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
+  start: { summary: "bootstrap a Flux instance", load: () => import("./start.ts") },
+  broker: { summary: "run one Flux broker", load: () => import("./broker.ts"), hidden: true },
 };

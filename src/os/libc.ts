@@ -27,6 +27,11 @@ function open() {
     tcgetattr: { args: ["i32", "ptr"], returns: "i32" },
     tcsetattr: { args: ["i32", "i32", "ptr"], returns: "i32" },
     cfmakeraw: { args: ["ptr"], returns: "void" },
+    getpgrp: { args: [], returns: "i32" },
+    setpgid: { args: ["i32", "i32"], returns: "i32" },
+    tcgetpgrp: { args: ["i32"], returns: "i32" },
+    tcsetpgrp: { args: ["i32", "i32"], returns: "i32" },
+    signal: { args: ["i32", "u64"], returns: "u64" },
   }).symbols;
 }
 

@@ -1,0 +1,178 @@
+// The starter: what `flux start --test-size=N` is while its brokers run. It gives each a PMI socket and a lifeline,
+// passes signals on, and ends when they have ended. When it is killed, the lifelines end, and the brokers go.
+import { mkdirSync } from "node:fs";
+import { IdSet } from "../../formats/idset.ts";
+import { saveTerminal } from "../../os/foreground.ts";
+import { NOFILE_VARIABLE, launchNofile } from "../../os/limits.ts";
+import { selfCommand } from "../../os/self.ts";
+import { exitCodeOf, termSignalOf } from "../../os/signals.ts";
+import { type Child, spawnProcess } from "../../os/spawn.ts";
+import { makeTemporaryDirectory, removeDirectory } from "../../os/tmpdir.ts";
+import { formatProcessMapping } from "../../pmi/process-mapping.ts";
+import { pmiEndpoint, pmiEnvironment } from "../../pmi/serve-fd.ts";
+import { createPmiServer, type PmiServer } from "../../pmi/server.ts";
+import { STARTER_RUNDIR_VARIABLE } from "../environment.ts";
+import { LIFELINE_VARIABLE } from "../lifeline.ts";
+import { SIGNAL_TEXTS } from "../programs.ts";
+
+export interface StartOptions {
+  readonly size: number;
+  readonly wrap: readonly string[];
+  readonly brokerWords: readonly string[];
+  readonly command: readonly string[];
+  readonly hosts: readonly string[] | undefined;
+  readonly nodeOfRank: readonly number[] | undefined;
+  readonly exitTimeout_ms: number;
+  readonly exitMode: "any" | "leader";
+  readonly startMode: "all" | "leader";
+  /** A directory that is there, or (makeRundir) may have to be made. Undefined: a temporary one. */
+  readonly rundir: string | undefined;
+  readonly makeRundir: boolean;
+  readonly removeRundir: boolean;
+  readonly verbose: number;
+  readonly noexec: boolean;
+}
+
+/** Descriptors of a broker: the first two extra ones. */
+const PMI_FD = 3;
+const LIFELINE_FD = 4;
+
+/** Runs an instance; resolves to its exit code. */
+export async function startInstance(options: StartOptions): Promise<number> {
+  const rundir = prepareRundir(options);
+  try {
+    if (options.verbose > 0) for (let rank = 0; rank < options.size; rank++) say(`${rank}: ${brokerArgv(options, rundir.path, rank).join(" ")}`);
+    if (options.noexec) return 0;
+    return await new Starter(options, rundir.path, rundir.isOurs).run();
+  } finally {
+    if (rundir.isOurs) removeDirectory(rundir.path);
+  }
+}
+
+function prepareRundir(options: StartOptions): { path: string; isOurs: boolean } {
+  if (options.rundir === undefined) return { path: makeTemporaryDirectory(), isOurs: true };
+  if (!options.makeRundir) return { path: options.rundir, isOurs: options.removeRundir };
+  const made = mkdirSync(options.rundir, { recursive: true, mode: 0o700 }) !== undefined;
+  return { path: options.rundir, isOurs: made || options.removeRundir };
+}
+
+function brokerArgv(options: StartOptions, rundir: string, rank: number): string[] {
+  const argv = [...options.wrap, ...selfCommand(), "broker", ...options.brokerWords, `--setattr=rundir=${rundir}`];
+  const host = options.hosts?.[rank];
+  if (host !== undefined) argv.push(`--setattr=hostname=${host}`);
+  return rank === 0 ? [...argv, ...options.command] : argv;
+}
+
+class Starter {
+  readonly #options: StartOptions;
+  readonly #rundir: string;
+  readonly #ownsRundir: boolean;
+  readonly #pmi: PmiServer;
+  readonly #brokers = new Map<number, Child>();
+  #exitCode = 0;
+  #killTimer: ReturnType<typeof setTimeout> | undefined;
+  #signals = 0;
+
+  constructor(options: StartOptions, rundir: string, ownsRundir: boolean) {
+    this.#options = options;
+    this.#rundir = rundir;
+    this.#ownsRundir = ownsRundir;
+    const { nodeOfRank, verbose } = options;
+    this.#pmi = createPmiServer({
+      size: options.size,
+      kvsname: "-",
+      preset: nodeOfRank === undefined ? [] : [["PMI_process_mapping", formatProcessMapping(nodeOfRank)]],
+      onAbort: (rank, code, message) => {
+        say(`${rank}: PMI_Abort()${message === "" ? "" : `: ${message}`}`);
+        this.#exitCode = Math.max(this.#exitCode, code);
+        this.#signalAll("SIGKILL");
+      },
+      onError: (rank, error) => say(`${rank}: ${error.message}`),
+      ...(verbose > 1 && { trace: (rank: number, direction: string, line: string) => process.stdout.write(`${rank}: ${direction}: ${line.trimEnd()}\n`) }),
+    });
+  }
+
+  async run(): Promise<number> {
+    const { size, startMode } = this.#options;
+    const restoreTerminal = saveTerminal();
+    const forward = (signal: NodeJS.Signals): void => this.#forward(signal);
+    const signals: readonly NodeJS.Signals[] = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"];
+    for (const signal of signals) process.on(signal, forward);
+    const ends: Promise<void>[] = [];
+    try {
+      for (let rank = 0; rank < (startMode === "all" ? size : 1); rank++) ends.push(this.#start(rank));
+      await Promise.all(ends);
+    } catch (err) {
+      this.#signalAll("SIGKILL");
+      await Promise.allSettled(ends);
+      throw err;
+    } finally {
+      clearTimeout(this.#killTimer);
+      for (const signal of signals) process.off(signal, forward);
+      restoreTerminal();
+    }
+    return this.#exitCode;
+  }
+
+  #start(rank: number): Promise<void> {
+    const { size } = this.#options;
+    const pmi = pmiEndpoint(this.#pmi, rank);
+    const env: Record<string, string | undefined> = {
+      ...process.env,
+      ...pmiEnvironment(PMI_FD, rank, size),
+      [LIFELINE_VARIABLE]: String(LIFELINE_FD),
+      [NOFILE_VARIABLE]: String(launchNofile()),
+    };
+    // The instance is not a job, even when its starter runs in one.
+    for (const name of ["FLUX_URI", "PMI_PORT", "PMI_ID", "PMI_SPAWNED"]) delete env[name];
+    if (this.#ownsRundir) env[STARTER_RUNDIR_VARIABLE] = this.#rundir;
+    const child = spawnProcess({
+      argv: brokerArgv(this.#options, this.#rundir, rank),
+      env,
+      stdin: "inherit",
+      stdout: "inherit",
+      stderr: "inherit",
+      extraFds: [pmi.handlers, {}],
+    });
+    pmi.connect(child.extra[0]);
+    this.#brokers.set(rank, child);
+    return child.reaped.then(({ status }) => this.#ended(rank, child, status));
+  }
+
+  #ended(rank: number, child: Child, status: number): void {
+    this.#brokers.delete(rank);
+    const signal = termSignalOf(status);
+    const code = exitCodeOf(status) ?? 128 + (signal ?? 0);
+    if (signal !== undefined) say(`${rank} (pid ${child.pid}) ${SIGNAL_TEXTS[signal] ?? `Signal ${signal}`}`);
+    else if (code !== 0) say(`${rank} (pid ${child.pid}) exited with rc=${code}`);
+    const { exitMode, exitTimeout_ms } = this.#options;
+    if (exitMode === "any") this.#exitCode = Math.max(this.#exitCode, code);
+    else if (rank === 0) this.#exitCode = code;
+    const counts = exitMode === "any" || rank === 0;
+    if (!counts || this.#brokers.size === 0 || this.#killTimer !== undefined || !Number.isFinite(exitTimeout_ms)) return;
+    this.#killTimer = setTimeout(() => this.#timedOut(), exitTimeout_ms);
+  }
+
+  #timedOut(): void {
+    if (this.#brokers.size === 0) return;
+    say(`Exit timeout: killed rank ${IdSet.from(this.#brokers.keys()).toString()}`);
+    this.#signalAll("SIGKILL");
+  }
+
+  /** The leader takes the instance down in order; asking twice is meant. */
+  #forward(signal: NodeJS.Signals): void {
+    this.#signals++;
+    const leader = this.#brokers.get(0);
+    if (leader === undefined) return this.#signalAll("SIGTERM");
+    leader.kill(signal);
+    if (this.#signals > 2) this.#signalAll("SIGKILL");
+  }
+
+  #signalAll(signal: string): void {
+    for (const child of this.#brokers.values()) child.kill(signal);
+  }
+}
+
+function say(text: string): void {
+  console.error(`flux-start: ${text}`);
+}

@@ -1,0 +1,411 @@
+// The composition root of the broker: makes its parts, wires them, and runs them to the end.
+//
+//   attributes → boot → directories → router, overlay, services, local socket → modules (rc1) → initial program → the way back
+//
+// Nothing else in src/broker makes a part of another file's.
+import { randomUUID } from "node:crypto";
+import { writeSync } from "node:fs";
+import type { Flux } from "../client/flux.ts";
+import { Hostlist } from "../formats/hostlist.ts";
+import type { JsonObject } from "../formats/json.ts";
+import { errno, FluxError, toFluxError } from "../message/errno.ts";
+import { str, unpack } from "../message/unpack.ts";
+import { realClock } from "../os/clock.ts";
+import { getuid, setProcessName } from "../os/credentials.ts";
+import { hostname as systemHostname } from "../os/hostname.ts";
+import { launchNofile } from "../os/limits.ts";
+import { systemRandom } from "../os/random.ts";
+import { SOCKET_PATH_MAX_BYTES } from "../os/socket-path.ts";
+import { removeDirectory } from "../os/tmpdir.ts";
+import { parseDuration } from "../formats/fsd.ts";
+import { encodeZ85, generateKeypair } from "../transport/zmtp/mod.ts";
+import { FLUX_VERSION } from "../version.ts";
+import { Attributes } from "./attributes.ts";
+import { type Boot, openBoot } from "./boot/boot.ts";
+import { applyConfValue, readConfig } from "./config.ts";
+import { accessRules, listenLocal, type LocalConnector } from "./connector-local.ts";
+import { openInternal } from "./endpoints.ts";
+import { type Enclosing, programEnvironment, takeEnclosing } from "./environment.ts";
+import { Lifecycle, quorumSize } from "./lifecycle.ts";
+import { LIFELINE_VARIABLE, watchLifeline } from "./lifeline.ts";
+import { Log } from "./log.ts";
+import { ModuleHost } from "./module-host.ts";
+import type { BrokerOptions } from "./options.ts";
+import type { Card } from "./overlay/card.ts";
+import { Overlay } from "./overlay/overlay.ts";
+import { childrenOf, parentOf, parseTopology, type Topology } from "./overlay/topology.ts";
+import { initialProgram, Programs, shellCommand } from "./programs.ts";
+import { EARLY_MODULES, loadBuiltin, rc1Modules } from "./registry.ts";
+import { Router } from "./router.ts";
+import { setupDirectory } from "./rundir.ts";
+import { serveAttr } from "./services/attr.ts";
+import { serveBroker } from "./services/broker.ts";
+import { type ConfigStore, serveConfig } from "./services/config.ts";
+import { serveEvent } from "./services/event.ts";
+import { serveLog } from "./services/log.ts";
+import { serveModule } from "./services/module.ts";
+import { type OverlayService, serveOverlay } from "./services/overlay.ts";
+import { serveRunat, serveShutdown, type ShutdownService } from "./services/runat.ts";
+import { serveService } from "./services/service.ts";
+import { serveStateMachine, type StateMachineService } from "./services/state-machine.ts";
+import { RC1_DEFAULT, RC3_DEFAULT, setupAttributes } from "./setup-attributes.ts";
+
+/** When the starter is gone, everything must be over within this. */
+const ORPHAN_GRACE_MS = 10_000;
+
+/** Runs a broker to its end; resolves to its exit code. Errors before it is up are printed in one line, with exit code 1. */
+export async function runBroker(options: BrokerOptions): Promise<number> {
+  try {
+    return await startBroker(options);
+  } catch (err) {
+    writeStderr(`flux-broker: ${toFluxError(err).message}\n`);
+    return 1;
+  }
+}
+
+async function startBroker(options: BrokerOptions): Promise<number> {
+  const lifelineFd = process.env[LIFELINE_VARIABLE];
+  const enclosing = takeEnclosing();
+  launchNofile(); // while our parent is still there to ask
+  const attrs = new Attributes();
+  for (const [name, value] of options.attrs) attrs.setFromCommandLine(name, value);
+  const config = await initialConfig(options, attrs);
+
+  // Nothing is up yet: a starter that is gone now leaves nothing to take down.
+  const starter = { lost: (): void => process.exit(1) };
+  const releaseLifeline = watchLifeline(lifelineFd, () => starter.lost());
+  const boot = await openBoot(attrs.get("broker.boot-method"), process.env);
+  setProcessName(`flux-broker-${boot.rank}`);
+  const broker = new Broker(options, attrs, boot, enclosing, config);
+  try {
+    starter.lost = () => broker.starterLost();
+    return await broker.run();
+  } finally {
+    releaseLifeline();
+    await broker.removeDirectories();
+  }
+}
+
+async function initialConfig(options: BrokerOptions, attrs: Attributes): Promise<JsonObject> {
+  const path = options.configPath ?? process.env["FLUX_CONF_DIR"];
+  let config: JsonObject = {};
+  try {
+    if (path !== undefined && path !== "") {
+      config = await readConfig(path);
+      attrs.set("config.path", path);
+    }
+    for (const value of options.conf) config = await applyConfValue(config, value);
+  } catch (err) {
+    throw new FluxError(toFluxError(err).errno, `Config file error: ${toFluxError(err).message}`);
+  }
+  return config;
+}
+
+class Broker {
+  readonly #options: BrokerOptions;
+  readonly #attrs: Attributes;
+  readonly #boot: Boot;
+  readonly #config: JsonObject;
+  readonly #enclosing: Enclosing;
+  readonly #uuid = randomUUID();
+  readonly #owner = getuid();
+  readonly #hostname: string;
+  readonly #topology: Topology;
+  readonly #keypair = generateKeypair();
+  readonly #log: Log;
+  readonly #router: Router;
+  readonly #overlay: Overlay;
+  readonly #h: Flux;
+  readonly #host: ModuleHost;
+  readonly #programs: Programs;
+  readonly #lifecycle: Lifecycle;
+  readonly #cleanups: (() => void)[] = [];
+  #hosts: readonly string[] = [];
+  #parentCard: Card | undefined;
+  #local: LocalConnector | undefined;
+  #configStore: ConfigStore | undefined;
+  #stateService: StateMachineService | undefined;
+  #overlayService: OverlayService | undefined;
+  #shutdownService: ShutdownService | undefined;
+  #removeHandlers: () => void = () => {};
+
+  constructor(options: BrokerOptions, attrs: Attributes, boot: Boot, enclosing: Enclosing, config: JsonObject) {
+    this.#options = options;
+    this.#attrs = attrs;
+    this.#boot = boot;
+    this.#config = config;
+    this.#enclosing = enclosing;
+    const { rank, size } = boot;
+    this.#hostname = attrs.get("hostname") ?? systemHostname();
+    this.#topology = parseTopology(attrs.setDefault("tbon.topo", "kary:32"), size);
+    setupAttributes(attrs, { boot, topology: this.#topology, enclosing, uuid: this.#uuid, owner: this.#owner, hostname: this.#hostname });
+    quorumSize(attrs.require("broker.quorum"), size);
+
+    this.#log = new Log({ rank, attrs, forward: (line) => this.#forwardLog(line), writeStderr });
+    this.#router = new Router({ rank, topology: this.#topology, warn: (text) => this.#log.write(4, text) });
+    this.#overlay = this.#newOverlay();
+    this.#h = openInternal(this.#router, this.#owner, { name: "broker", ownService: "service" }, randomUUID).handle;
+    this.#host = new ModuleHost({
+      router: this.#router,
+      context: () => ({
+        rank,
+        size,
+        owner: this.#owner,
+        clock: realClock,
+        random: systemRandom,
+        config: this.#configStore?.current ?? this.#config,
+      }),
+      newId: randomUUID,
+      now_ms: () => Date.now(),
+    });
+    this.#programs = new Programs({
+      clock: realClock,
+      environment: () => programEnvironment(attrs.require("local-uri"), attrs.get("jobid")),
+      log: (level, text) => this.#log.write(level, text),
+    });
+    this.#lifecycle = this.#newLifecycle();
+  }
+
+  async run(): Promise<number> {
+    this.#definePrograms();
+    this.#makeDirectories();
+    this.#handleSignals();
+    try {
+      return await this.#lifecycle.run();
+    } finally {
+      this.#removeHandlers();
+    }
+  }
+
+  /** Our starter was killed: everything must go, soon, whatever it is doing. */
+  starterLost(): void {
+    const { rank } = this.#boot;
+    if (rank === 0) {
+      // The starter would have removed this.
+      const rundir = this.#enclosing.starterRundir;
+      if (rundir !== undefined) this.#cleanups.unshift(() => removeDirectory(rundir));
+    }
+    this.#lifecycle.fail(1);
+    setTimeout(() => {
+      void this.removeDirectories().finally(() => process.exit(1));
+    }, ORPHAN_GRACE_MS).unref();
+    // Followers go down with rank 0, in order; those that have not joined yet have nobody to wait for.
+    if (rank === 0 || !this.#overlay.isConnectedToParent) this.#lifecycle.kill(true);
+  }
+
+  async removeDirectories(): Promise<void> {
+    for (const cleanup of this.#cleanups.splice(0).reverse()) {
+      try {
+        cleanup();
+      } catch (err) {
+        writeStderr(`flux-broker: ${toFluxError(err).message}\n`);
+      }
+    }
+  }
+
+  #newOverlay(): Overlay {
+    const { rank } = this.#boot;
+    const attrs = this.#attrs;
+    return new Overlay({
+      rank,
+      uuid: this.#uuid,
+      version: FLUX_VERSION,
+      owner: this.#owner,
+      keypair: this.#keypair,
+      childRanks: childrenOf(this.#topology, rank),
+      router: this.#router,
+      clock: realClock,
+      log: (level, text) => this.#log.write(level, text.replace(/^overlay: /, ""), "overlay"),
+      hostOf: (r) => this.#hosts[r] ?? `rank ${r}`,
+      welcome: () => ({ hostlist: attrs.get("hostlist") ?? "" }),
+      connectTimeout_ms: seconds(attrs, "tbon.connect_timeout") * 1000,
+      heartbeat: { interval_ms: seconds(attrs, "tbon.torpid_min") * 1000, timeout_ms: seconds(attrs, "tbon.torpid_max") * 1000 },
+    });
+  }
+
+  #newLifecycle(): Lifecycle {
+    const { rank, size } = this.#boot;
+    return new Lifecycle({
+      rank,
+      size,
+      attrs: this.#attrs,
+      clock: realClock,
+      log: this.#log,
+      h: this.#h,
+      host: this.#host,
+      overlay: this.#overlay,
+      programs: this.#programs,
+      loadBuiltins: () => this.#loadBuiltins(),
+      join: () => this.#join(),
+      syncConfig: async () => this.#configStore?.followParent(rank),
+      lastWords: () => this.#shutdownService?.finished(),
+      unloadBuiltins: () => this.#unloadBuiltins(),
+      changed: () => this.#stateService?.changed(),
+    });
+  }
+
+  #definePrograms(): void {
+    const attrs = this.#attrs;
+    const shell = process.env["SHELL"] ?? "/bin/bash";
+    for (const [name, attr, own] of [["rc1", "broker.rc1_path", RC1_DEFAULT], ["rc3", "broker.rc3_path", RC3_DEFAULT]] as const) {
+      const line = attrs.require(attr);
+      if (line !== "" && line !== own) this.#programs.push(name, shellCommand(line, shell, false));
+    }
+    if (this.#boot.rank === 0 && !attrs.has("broker.rc2_none")) this.#programs.push("rc2", initialProgram(this.#options.command));
+  }
+
+  #makeDirectories(): void {
+    const rundir = setupDirectory(this.#attrs, "rundir");
+    this.#cleanups.push(rundir.cleanup);
+    if (this.#boot.rank === 0) this.#cleanups.push(setupDirectory(this.#attrs, "statedir").cleanup);
+    else this.#attrs.delete("statedir");
+    this.#attrs.setDefault("local-uri", `local://${rundir.path}/local-${this.#boot.rank}`);
+  }
+
+  #handleSignals(): void {
+    const kill = (signal: NodeJS.Signals): void => {
+      this.#log.write(6, `signal ${signal}`);
+      this.#lifecycle.kill(false);
+    };
+    const signals: readonly NodeJS.Signals[] = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"];
+    for (const signal of signals) process.on(signal, kill);
+    this.#removeHandlers = () => {
+      for (const signal of signals) process.off(signal, kill);
+    };
+  }
+
+  // ---- the built-in services
+
+  async #loadBuiltins(): Promise<void> {
+    const { rank } = this.#boot;
+    await this.#serve();
+    this.#local = listenLocal({
+      path: this.#attrs.require("local-uri").replace(/^local:\/\//, ""),
+      router: this.#router,
+      owner: this.#owner,
+      newId: randomUUID,
+      access: () => accessRules(this.#configStore?.current ?? this.#config),
+      log: (level, text) => this.#log.write(level, text.replace(/^connector-local: /, ""), "connector-local"),
+    });
+    for (const name of EARLY_MODULES) {
+      const definition = await loadBuiltin(name);
+      if (definition !== undefined) await this.#host.load(definition, [], "builtin", name, true);
+    }
+    // The code of the modules is read while the others are on their way.
+    // One that can't be read fails again, and is reported, when rc1 wants it.
+    const modules = Promise.allSettled(rc1Modules(rank).map((name) => loadBuiltin(name)));
+    await this.#wireUp();
+    await modules;
+  }
+
+  async #serve(): Promise<void> {
+    const { rank } = this.#boot;
+    const h = this.#h;
+    await serveService(h, this.#router);
+    await serveEvent(h, this.#router);
+    await serveLog(h, this.#log);
+    await serveAttr(h, this.#attrs);
+    await serveBroker(h, rank, { rundir: this.#attrs.require("rundir") });
+    await serveModule(h, this.#host, () => Date.now());
+    await serveRunat(h, this.#programs);
+    this.#shutdownService = await serveShutdown(h, this.#log, () => this.#lifecycle.shutdown());
+    this.#stateService = await serveStateMachine(h, this.#lifecycle.machine);
+    this.#overlayService = await serveOverlay(h, this.#overlay, this.#topology, rank, realClock);
+    this.#configStore = await serveConfig(h, {
+      rank,
+      initial: this.#config,
+      path: this.#attrs.get("config.path"),
+      apply: async (config) => {
+        accessRules(config);
+        await this.#host.reconfigure(config);
+      },
+    });
+    this.#overlay.onEvents({
+      childChanged: (child) => {
+        this.#overlayService?.childChanged(child);
+        this.#lifecycle.childChanged();
+      },
+      statusChanged: () => this.#overlayService?.statusChanged(),
+      parentLost: (error) => this.#lifecycle.parentLost(error),
+    });
+  }
+
+  /** Listens for the children, and learns who they, the parent, and (on rank 0) all others are. */
+  async #wireUp(): Promise<void> {
+    const { rank, size } = this.#boot;
+    const children = childrenOf(this.#topology, rank);
+    const parent = parentOf(this.#topology, rank);
+    let endpoint: string | undefined;
+    if (children.length > 0) {
+      endpoint = await this.#overlay.listen(await this.#listenAddress());
+      this.#attrs.set("tbon.endpoint", endpoint);
+    }
+    const card: Card = { hostname: this.#hostname, publicKey: encodeZ85(this.#keypair.publicKey), endpoint };
+    const wanted = rank === 0 ? range(size) : [...(parent === undefined ? [] : [parent]), ...children];
+    const cards = await this.#boot.exchange(card, wanted);
+    await this.#boot.finish();
+    if (rank === 0) this.#setHosts(range(size).map((r) => (r === 0 ? card : cards.get(r))?.hostname ?? "unknown"));
+    if (parent !== undefined) this.#parentCard = cards.get(parent);
+    if (this.#parentCard?.endpoint !== undefined) this.#attrs.set("tbon.parent-endpoint", this.#parentCard.endpoint);
+    this.#overlay.knowChildren(new Map(children.flatMap((r) => (cards.has(r) ? [[r, cards.get(r) as Card]] : []))));
+  }
+
+  /** ipc:// in the run directory when all our children are on this host, otherwise tcp:// on an address they can reach. */
+  async #listenAddress(): Promise<string> {
+    const { rank, nodeOfRank } = this.#boot;
+    const nearby = nodeOfRank !== undefined && childrenOf(this.#topology, rank).every((child) => nodeOfRank[child] === nodeOfRank[rank]);
+    const path = `${this.#attrs.require("rundir")}/tbon-${rank}`;
+    const preferTcp = this.#attrs.require("tbon.prefertcp") !== "0";
+    if (nearby && !preferTcp && Buffer.byteLength(path) <= SOCKET_PATH_MAX_BYTES) return `ipc://${path}`;
+    const { addressFor } = await import("./boot/address.ts");
+    const address = await addressFor(this.#attrs.require("tbon.interface-hint"), this.#hostname);
+    return address.includes(":") ? `tcp://[${address}]:0` : `tcp://${address}:0`;
+  }
+
+  async #join(): Promise<void> {
+    const parent = parentOf(this.#topology, this.#boot.rank);
+    if (parent === undefined || this.#parentCard === undefined) throw new FluxError(errno.EPROTO, "the parent broker published no address");
+    const welcome = await this.#overlay.connectParent(parent, this.#parentCard);
+    const { hostlist } = unpack(welcome, { hostlist: str });
+    this.#setHosts(Hostlist.parse(hostlist).toArray());
+  }
+
+  #setHosts(hosts: readonly string[]): void {
+    this.#hosts = hosts;
+    if (!this.#attrs.has("hostlist")) this.#attrs.set("hostlist", Hostlist.from(hosts).toString());
+  }
+
+  #forwardLog(line: string): void {
+    // Before joining, and after, there is nobody above to tell.
+    if (!this.#overlay.isConnectedToParent || this.#h.isClosed) return;
+    this.#h.notify("log.append", Buffer.from(`${line}\0`), { upstreamOf: this.#boot.rank });
+  }
+
+  async #unloadBuiltins(): Promise<void> {
+    for (const name of [...EARLY_MODULES].reverse()) if (this.#host.has(name)) await this.#host.remove(name);
+    await this.#overlay.close();
+    this.#local?.close();
+    this.#h.close();
+  }
+}
+
+function seconds(attrs: Attributes, name: string): number {
+  try {
+    return parseDuration(attrs.require(name));
+  } catch (err) {
+    throw new FluxError(errno.EINVAL, `${name}: ${toFluxError(err).message}`);
+  }
+}
+
+function range(size: number): number[] {
+  return Array.from({ length: size }, (_, i) => i);
+}
+
+/** Straight to the descriptor: nothing is lost at exit, and its flags stay as they are for programs after us. */
+function writeStderr(text: string): void {
+  try {
+    writeSync(2, text);
+  } catch {
+    // Nobody reads stderr any more. There is no other place to say so.
+  }
+}

@@ -1,0 +1,378 @@
+// The overlay: this broker's links to its parent and children in the tree (ZMTP 3.1, CURVE), and what they say about
+// the health of the tree.
+//
+// A child connects, proves its key, and says hello (request "overlay.hello"): rank, uuid, version. The parent checks
+// that rank and key belong together, and answers with what a newcomer needs to know. From then on messages go through
+// the router. Between neighbours there are two control messages: the status of a subtree (child to parent), and
+// goodbye (an orderly end, either way). A link that ends without goodbye is lost: the router fails what was waiting.
+//
+// Who a broker's parent is comes from outside (`connectParent`), so that another one may be chosen later.
+import type { JsonObject } from "../../formats/json.ts";
+import { decodeParts, encodeParts } from "../../message/codec.ts";
+import { errno, FluxError, toFluxError } from "../../message/errno.ts";
+import {
+  controlMessage,
+  errorResponse,
+  type Message,
+  MSG_CONTROL,
+  MSG_REQUEST,
+  MSG_RESPONSE,
+  requestMessage,
+  responseError,
+  responseMessage,
+} from "../../message/message.ts";
+import { ROLE_OWNER } from "../../message/roles.ts";
+import { str, uint, unpack } from "../../message/unpack.ts";
+import type { Clock } from "../../os/clock.ts";
+import { connect, type Keypair, listen, type ZmtpConnection, type ZmtpListener } from "../../transport/zmtp/mod.ts";
+import type { Peer, Router } from "../router.ts";
+import type { Card } from "./card.ts";
+import { type Child, Children, isOnline, SUBTREE_STATUS, type SubtreeStatus, subtreeStatusOf } from "./children.ts";
+
+const CONTROL_STATUS = 1;
+const CONTROL_GOODBYE = 2;
+
+/** A connection must say hello within this. */
+const HELLO_TIMEOUT_MS = 30_000;
+/** How long the parent may take to be there at all. */
+const RETRY_FIRST_MS = 10;
+const RETRY_MAX_MS = 1000;
+/** Output that may wait for a neighbour before the link is given up. */
+const QUEUE_MAX_BYTES = 512 << 20;
+const MESSAGE_MAX_BYTES = 1 << 30;
+
+export interface OverlayOptions {
+  readonly rank: number;
+  readonly uuid: string;
+  readonly version: string;
+  readonly owner: number;
+  readonly keypair: Keypair;
+  readonly childRanks: readonly number[];
+  readonly router: Router;
+  readonly clock: Clock;
+  readonly log: (level: 3 | 7, text: string) => void;
+  /** Name of a rank's host for messages. */
+  readonly hostOf: (rank: number) => string;
+  /** What a child is told in answer to its hello. */
+  readonly welcome: () => JsonObject;
+  readonly connectTimeout_ms: number;
+  readonly heartbeat: { readonly interval_ms: number; readonly timeout_ms: number };
+}
+
+export interface OverlayEvents {
+  /** A child's status changed. */
+  childChanged(child: Child): void;
+  /** Our own subtree's status changed. */
+  statusChanged(): void;
+  /** The parent is gone. `error` undefined: it said goodbye. */
+  parentLost(error: FluxError | undefined): void;
+}
+
+interface ParentLink {
+  readonly connection: ZmtpConnection;
+  readonly peer: Peer;
+  saidGoodbye: boolean;
+}
+
+interface ChildLink {
+  readonly connection: ZmtpConnection;
+  saidGoodbye: boolean;
+}
+
+export class Overlay {
+  readonly children: Children;
+  readonly #options: OverlayOptions;
+  readonly #links = new Map<number, ChildLink>();
+  readonly #greeting = new Set<ZmtpConnection>();
+  #events: OverlayEvents = { childChanged() {}, statusChanged() {}, parentLost() {} };
+  #listener: ZmtpListener | undefined;
+  #parent: ParentLink | undefined;
+  #status: SubtreeStatus;
+  #statusSince_ms: number;
+  /** Resolves to the cards of the children when booting is over. */
+  readonly #cards = Promise.withResolvers<ReadonlyMap<number, Card>>();
+  /** Why no child may join any more. */
+  #closedToChildren: string | undefined;
+
+  constructor(options: OverlayOptions) {
+    this.#options = options;
+    const now_ms = options.clock.monotonic_ms();
+    this.children = new Children(options.childRanks, now_ms);
+    this.#status = this.children.subtreeStatus();
+    this.#statusSince_ms = now_ms;
+  }
+
+  get status(): SubtreeStatus {
+    return this.#status;
+  }
+
+  get statusSince_ms(): number {
+    return this.#statusSince_ms;
+  }
+
+  get isConnectedToParent(): boolean {
+    return this.#parent !== undefined;
+  }
+
+  onEvents(events: OverlayEvents): void {
+    this.#events = events;
+  }
+
+  /** Listens for children. Resolves to the endpoint they must connect to. */
+  async listen(endpoint: string): Promise<string> {
+    this.#listener = await listen(endpoint, {
+      socketType: "ROUTER",
+      // Every key may connect; hello() is where the key is held against the one the rank published.
+      security: { kind: "curve", serverKey: this.#options.keypair, authorize: () => true },
+      limits: LIMITS,
+      heartbeat: this.#heartbeat(),
+      onPeer: (connection) => this.#greet(connection),
+      onRefused: (reason, address) => this.#options.log(7, `overlay: connection from ${address} came to nothing: ${reason}`),
+    });
+    this.#options.log(7, `overlay: listening on ${this.#listener.endpoint}`);
+    return this.#listener.endpoint;
+  }
+
+  /** The cards that the children have published: from now on hellos are answered. */
+  knowChildren(cards: ReadonlyMap<number, Card>): void {
+    this.#cards.resolve(cards);
+  }
+
+  /** No child may join from now on. */
+  closeToChildren(reason: string): void {
+    this.#closedToChildren ??= reason;
+  }
+
+  // ---- the parent
+
+  /**
+   * Connects to the parent and says hello; resolves to what the parent tells a newcomer. Tries again while nobody
+   * listens there, up to the connect timeout. Throws FluxError when the parent refuses.
+   */
+  async connectParent(rank: number, card: Card): Promise<JsonObject> {
+    if (card.endpoint === undefined) throw new FluxError(errno.EPROTO, `broker ${rank} published no endpoint`);
+    const connection = await this.#connect(card.endpoint, card.publicKey);
+    let answer: Message;
+    try {
+      answer = await this.#sayHello(connection);
+    } catch (err) {
+      connection.close();
+      throw err;
+    }
+    const { uuid } = unpack(answer.payload, { uuid: str });
+    const peer: Peer = {
+      id: uuid,
+      rank,
+      send: (message) => connection.send(encodeParts(message)),
+      failed: (reason) => connection.destroy(reason),
+    };
+    const link: ParentLink = { connection, peer, saidGoodbye: false };
+    this.#parent = link;
+    this.#options.router.setParent(peer);
+    connection.onMessage = (parts) => this.#fromParent(link, decodeParts(parts));
+    connection.onClose = (error) => this.#parentClosed(link, error);
+    return answer.payload;
+  }
+
+  async #connect(endpoint: string, serverPublicKey: string): Promise<ZmtpConnection> {
+    const { clock, connectTimeout_ms, keypair, log } = this.#options;
+    log(7, `overlay: connecting to ${endpoint}`);
+    const give_up_ms = clock.monotonic_ms() + connectTimeout_ms;
+    for (let wait_ms = RETRY_FIRST_MS; ; wait_ms = Math.min(RETRY_MAX_MS, wait_ms * 2)) {
+      try {
+        return await connect(endpoint, {
+          socketType: "DEALER",
+          security: { kind: "curve", keypair, serverPublicKey },
+          limits: LIMITS,
+          heartbeat: this.#heartbeat(),
+          timeout_ms: Math.max(1000, give_up_ms - clock.monotonic_ms()),
+        });
+      } catch (err) {
+        const { errno: number } = toFluxError(err);
+        const hopeless = number === errno.EPERM || number === errno.EPROTO || number === errno.EINVAL;
+        if (hopeless || clock.monotonic_ms() + wait_ms >= give_up_ms) throw err;
+      }
+      await clock.sleep(wait_ms);
+    }
+  }
+
+  #sayHello(connection: ZmtpConnection): Promise<Message> {
+    const { rank, uuid, version, clock } = this.#options;
+    const { promise, resolve, reject } = Promise.withResolvers<Message>();
+    const timer = clock.setTimer(HELLO_TIMEOUT_MS, () => reject(new FluxError(errno.ETIMEDOUT, "the parent does not answer our hello")));
+    connection.onClose = (error) => reject(toFluxError(error ?? new FluxError(errno.ECONNRESET, "the parent closed the connection")));
+    connection.onMessage = (parts) => {
+      const message = decodeParts(parts);
+      if (message.type !== MSG_RESPONSE || message.topic !== "overlay.hello") return;
+      const error = responseError(message);
+      if (error !== undefined) reject(error);
+      else resolve(message);
+    };
+    const hello = requestMessage("overlay.hello", { rank, uuid, version, status: SUBTREE_STATUS[this.#status] }, { matchtag: 1 });
+    connection.send(encodeParts(hello));
+    return promise.finally(() => clock.clear(timer));
+  }
+
+  #fromParent(link: ParentLink, message: Message): void {
+    if (message.type !== MSG_CONTROL) return this.#options.router.fromPeer(link.peer, message);
+    if (message.aux1 === CONTROL_GOODBYE) link.saidGoodbye = true;
+  }
+
+  #parentClosed(link: ParentLink, error: Error | undefined): void {
+    if (this.#parent !== link) return;
+    this.#parent = undefined;
+    this.#options.router.setParent(undefined);
+    const reason = link.saidGoodbye ? undefined : toFluxError(error ?? new FluxError(errno.ECONNRESET, "the connection to the parent broker ended"));
+    this.#events.parentLost(reason);
+  }
+
+  // ---- the children
+
+  #greet(connection: ZmtpConnection): void {
+    const { clock } = this.#options;
+    this.#greeting.add(connection);
+    const timer = clock.setTimer(HELLO_TIMEOUT_MS, () => connection.destroy("no hello"));
+    const done = (): void => {
+      clock.clear(timer);
+      this.#greeting.delete(connection);
+    };
+    connection.onClose = done;
+    connection.onMessage = (parts) => {
+      connection.onMessage = () => connection.destroy("a message before the answer to hello");
+      this.#hello(connection, decodeParts(parts)).then(done, (err: unknown) => {
+        done();
+        this.#options.log(3, `overlay: refused a broker at ${connection.peerAddress}: ${toFluxError(err).message}`);
+        connection.close();
+      });
+    };
+  }
+
+  async #hello(connection: ZmtpConnection, request: Message): Promise<void> {
+    if (request.type !== MSG_REQUEST || request.topic !== "overlay.hello") throw new FluxError(errno.EPROTO, "the first message is not a hello");
+    try {
+      const { rank, uuid, version, status } = unpack(request.payload, { rank: uint, uuid: str, version: str, status: uint });
+      const card = (await this.#cards.promise).get(rank);
+      if (card === undefined) throw new FluxError(errno.EPROTO, `rank ${rank} is not a child of rank ${this.#options.rank}`);
+      if (connection.peerPublicKey !== card.publicKey) throw new FluxError(errno.EPERM, `rank ${rank} does not hold the key it published`);
+      if (version !== this.#options.version) throw new FluxError(errno.EINVAL, `version ${version} of rank ${rank} does not fit ours, ${this.#options.version}`);
+      if (this.#closedToChildren !== undefined) throw new FluxError(errno.ESHUTDOWN, this.#closedToChildren);
+      this.#accept(connection, rank, uuid, subtreeStatusOf(status), request);
+    } catch (err) {
+      connection.send(encodeParts(errorResponse(request, toFluxError(err, errno.EPROTO))));
+      throw err;
+    }
+  }
+
+  #accept(connection: ZmtpConnection, rank: number, uuid: string, status: SubtreeStatus, hello: Message): void {
+    const { router } = this.#options;
+    this.#links.get(rank)?.connection.destroy("another broker with this rank has joined");
+    this.#childGone(rank, this.#links.get(rank), new FluxError(errno.ECONNRESET, "it has joined anew"));
+    const link: ChildLink = { connection, saidGoodbye: false };
+    const peer: Peer = {
+      id: uuid,
+      rank,
+      send: (message) => connection.send(encodeParts(message)),
+      failed: (reason) => connection.destroy(reason),
+    };
+    connection.send(encodeParts(responseMessage(hello, { ...this.#options.welcome(), uuid: this.#options.uuid })));
+    this.#links.set(rank, link);
+    router.addChild(peer);
+    connection.onMessage = (parts) => this.#fromChild(link, peer, decodeParts(parts));
+    connection.onClose = (error) => this.#childGone(rank, link, error);
+    this.#options.log(7, `overlay: accepting connection from ${this.#options.hostOf(rank)} (rank ${rank}) status ${status}`);
+    this.#setChild(rank, status, undefined);
+  }
+
+  #fromChild(link: ChildLink, peer: Peer, message: Message): void {
+    if (message.type === MSG_CONTROL) return this.#controlFromChild(link, peer.rank, message);
+    // Brokers belong to the owner. Below them, credentials were stamped where the message entered.
+    if (message.rolemask === 0) message.rolemask = ROLE_OWNER;
+    this.#options.router.fromPeer(peer, message);
+  }
+
+  #controlFromChild(link: ChildLink, rank: number, message: Message): void {
+    if (message.aux1 === CONTROL_STATUS) this.#setChild(rank, subtreeStatusOf(message.aux2), undefined);
+    if (message.aux1 === CONTROL_GOODBYE) link.saidGoodbye = true;
+  }
+
+  #childGone(rank: number, link: ChildLink | undefined, error: Error | undefined): void {
+    if (link === undefined || this.#links.get(rank) !== link) return;
+    this.#links.delete(rank);
+    this.#options.router.removeChild(rank);
+    if (link.saidGoodbye) return this.#setChild(rank, "offline", undefined);
+    const why = error?.message ?? "the connection ended";
+    this.#options.log(3, `overlay: ${this.#options.hostOf(rank)} (rank ${rank}) failed`);
+    this.#setChild(rank, "lost", why);
+  }
+
+  #setChild(rank: number, status: SubtreeStatus, error: string | undefined): void {
+    const child = this.children.get(rank);
+    if (child === undefined || (child.status === status && child.error === error)) return;
+    child.status = status;
+    child.error = error;
+    child.since_ms = this.#options.clock.monotonic_ms();
+    this.#events.childChanged(child);
+    const own = this.children.subtreeStatus();
+    if (own === this.#status) return;
+    this.#status = own;
+    this.#statusSince_ms = child.since_ms;
+    this.#sendParent(controlMessage(CONTROL_STATUS, SUBTREE_STATUS[own]));
+    this.#events.statusChanged();
+  }
+
+  /** Ends the link to a child: `flux overlay disconnect`. Throws FluxError ENOENT. */
+  disconnectChild(rank: number): void {
+    const link = this.#links.get(rank);
+    if (link === undefined) throw new FluxError(errno.ENOENT, "requested rank is not this broker's direct child");
+    link.connection.destroy("disconnected by the administrator");
+    this.#childGone(rank, link, new FluxError(errno.ECONNRESET, "administrative disconnect"));
+  }
+
+  get hasChildren(): boolean {
+    for (const child of this.children) if (isOnline(child)) return true;
+    return false;
+  }
+
+  // ---- the end
+
+  /** Tells the parent that this broker leaves in order, and ends the link. */
+  goodbye(): void {
+    const link = this.#parent;
+    if (link === undefined) return;
+    this.#parent = undefined;
+    this.#send(link.connection, controlMessage(CONTROL_GOODBYE, 0));
+    link.connection.close();
+    this.#options.router.setParent(undefined);
+  }
+
+  /** Ends everything that is left. */
+  async close(): Promise<void> {
+    this.goodbye();
+    for (const connection of this.#greeting) connection.destroy("the broker ends");
+    for (const link of this.#links.values()) {
+      this.#send(link.connection, controlMessage(CONTROL_GOODBYE, 0));
+      link.connection.close();
+    }
+    this.#links.clear();
+    await this.#listener?.close();
+  }
+
+  #sendParent(message: Message): void {
+    if (this.#parent !== undefined) this.#send(this.#parent.connection, message);
+  }
+
+  #send(connection: ZmtpConnection, message: Message): void {
+    try {
+      connection.send(encodeParts(message));
+    } catch (err) {
+      this.#options.log(7, `overlay: ${toFluxError(err).message}`);
+    }
+  }
+
+  #heartbeat(): { interval_ms: number; timeout_ms: number; ttl_ms: number } {
+    const { interval_ms, timeout_ms } = this.#options.heartbeat;
+    return { interval_ms, timeout_ms, ttl_ms: 0 };
+  }
+}
+
+const LIMITS = { max_message_bytes: MESSAGE_MAX_BYTES, max_queue_bytes: QUEUE_MAX_BYTES, max_queue_messages: 1_000_000 };

@@ -1,0 +1,208 @@
+// The programs that a broker runs at the turns of its life: rc1, rc2 (the initial program), cleanup, rc3. Each name has
+// a list of commands that run one after another; the exit code is that of the first that fails, as a shell has it.
+import { basename } from "node:path";
+import { accessSync, constants, readFileSync, statSync } from "node:fs";
+import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
+import { inOwnGroup, isTerminal, type OwnGroup } from "../os/foreground.ts";
+import type { Clock, Timer } from "../os/clock.ts";
+import { exitCodeOf, signalNumber, termSignalOf } from "../os/signals.ts";
+import { type Child, spawnProcess } from "../os/spawn.ts";
+
+export interface Command {
+  readonly argv: readonly string[];
+  /** The words of the user, for log lines. */
+  readonly title: string;
+  /** Terminal, stdin and output are ours; otherwise output goes to the log. */
+  readonly foreground: boolean;
+}
+
+export interface ProgramsOptions {
+  readonly clock: Clock;
+  readonly environment: () => Record<string, string>;
+  readonly log: (level: 3 | 6, text: string) => void;
+}
+
+/** After SIGHUP, how long a program may take before it is killed. */
+const HANGUP_GRACE_MS = 30_000;
+/** What a killed program's signal is called, as strsignal(3) has it. */
+export const SIGNAL_TEXTS: Readonly<Record<number, string>> = {
+  1: "Hangup",
+  2: "Interrupt",
+  3: "Quit",
+  4: "Illegal instruction",
+  6: "Aborted",
+  8: "Floating point exception",
+  9: "Killed",
+  11: "Segmentation fault",
+  13: "Broken pipe",
+  14: "Alarm clock",
+  15: "Terminated",
+};
+
+interface Running {
+  readonly name: string;
+  readonly child: Child;
+  readonly group: OwnGroup | undefined;
+  timer: Timer | undefined;
+}
+
+export class Programs {
+  readonly #options: ProgramsOptions;
+  readonly #commands = new Map<string, Command[]>();
+  readonly #running = new Map<string, Running>();
+  readonly #aborted = new Set<string>();
+
+  constructor(options: ProgramsOptions) {
+    this.#options = options;
+  }
+
+  push(name: string, command: Command): void {
+    const list = this.#commands.get(name) ?? [];
+    list.push(command);
+    this.#commands.set(name, list);
+  }
+
+  /** In front of what is there: cleanup commands run in the reverse order of their registration. */
+  pushFront(name: string, command: Command): void {
+    this.#commands.set(name, [command, ...(this.#commands.get(name) ?? [])]);
+  }
+
+  has(name: string): boolean {
+    return this.#commands.has(name);
+  }
+
+  /** Runs the commands of `name`; resolves to the exit code. */
+  async run(name: string): Promise<number> {
+    let exitCode = 0;
+    for (const [index, command] of (this.#commands.get(name) ?? []).entries()) {
+      if (this.#aborted.has(name) && index > 0) break;
+      const code = await this.#runOne(name, index, command);
+      if (exitCode === 0) exitCode = code;
+    }
+    return exitCode;
+  }
+
+  /** Ends what runs under `name`: SIGHUP, later SIGKILL (at once when `now`). What has not started yet ends as it starts. */
+  abort(name: string, now: boolean = false): void {
+    const again = this.#aborted.has(name);
+    this.#aborted.add(name);
+    const running = this.#running.get(name);
+    if (running === undefined) return;
+    if (now || again) return this.#signal(running, "SIGKILL");
+    this.#hangUp(running);
+  }
+
+  #hangUp(running: Running): void {
+    this.#signal(running, "SIGHUP");
+    this.#signal(running, "SIGCONT");
+    running.timer ??= this.#options.clock.setTimer(HANGUP_GRACE_MS, () => this.#signal(running, "SIGKILL"));
+  }
+
+  #signal(running: Running, signal: string): void {
+    const { group, child } = running;
+    if (group?.isSeparate !== true) {
+      child.kill(signal);
+      return;
+    }
+    signalGroup(group.pgid, signal);
+  }
+
+  async #runOne(name: string, index: number, command: Command): Promise<number> {
+    const { clock, log } = this.#options;
+    const start_ms = clock.monotonic_ms();
+    const report = (code: number, how: string): number => {
+      const seconds = ((clock.monotonic_ms() - start_ms) / 1000).toFixed(1);
+      log(code === 0 ? 6 : 3, `${name}.${index}: ${command.title} ${how} (rc=${code}) ${seconds}s`);
+      return code;
+    };
+    let running: Running;
+    try {
+      running = this.#spawn(name, index, command);
+    } catch (err) {
+      const error = toFluxError(err);
+      return report(error.errno === errno.ENOENT ? 127 : 126, strerror(error.errno));
+    }
+    this.#running.set(name, running);
+    if (this.#aborted.has(name)) this.#hangUp(running);
+    const { status } = await running.child.exited;
+    this.#running.delete(name);
+    clock.clear(running.timer);
+    running.group?.restore();
+    // What the program left running in its group goes with it.
+    if (running.group?.isSeparate) signalGroup(running.group.pgid, "SIGHUP");
+    const signal = termSignalOf(status);
+    if (signal !== undefined) return report(128 + signal, SIGNAL_TEXTS[signal] ?? `Signal ${signal}`);
+    const code = exitCodeOf(status) ?? 1;
+    if (code === 0 && this.#aborted.has(name)) return report(1, "aborted after exit with rc=0");
+    return report(code, "Exited");
+  }
+
+  #spawn(name: string, index: number, command: Command): Running {
+    const env = this.#options.environment();
+    if (command.foreground) {
+      const { result, group } = inOwnGroup(() => spawnProcess({ argv: command.argv, env, stdin: "inherit", stdout: "inherit", stderr: "inherit" }));
+      return { name, child: result, group, timer: undefined };
+    }
+    const output = (level: 3 | 6) => lines((line) => this.#options.log(level, `${name}.${index}: ${line}`));
+    const child = spawnProcess({ argv: command.argv, env, stdin: "null", stdout: "pipe", stderr: "pipe", onStdout: output(6), onStderr: output(3) });
+    return { name, child, group: undefined, timer: undefined };
+  }
+}
+
+function signalGroup(pgid: number, signal: string): void {
+  try {
+    process.kill(-pgid, signalNumber(signal));
+  } catch (err) {
+    if (toFluxError(err).errno !== errno.ESRCH && toFluxError(err).errno !== errno.EPERM) throw err;
+  }
+}
+
+/** Cuts chunks into lines; a last line without its end counts. */
+function lines(each: (line: string) => void): (chunk: Uint8Array) => void {
+  return (chunk) => {
+    for (const line of Buffer.from(chunk).toString("utf8").split("\n")) if (line !== "") each(line);
+  };
+}
+
+/** A command line for the user's shell. */
+export function shellCommand(line: string, shell: string, foreground: boolean): Command {
+  return { argv: [shell, "-c", line], title: line, foreground };
+}
+
+/**
+ * The initial program that the words of `flux start` stand for: none is the user's shell on the terminal, one word is
+ * a command line for the shell (or an executable file, or the name of a shell), more are program and arguments.
+ * Throws FluxError when an interactive shell is wanted without a terminal.
+ */
+export function initialProgram(words: readonly string[], env: NodeJS.ProcessEnv = process.env): Command {
+  const shell = env["SHELL"] ?? "/bin/bash";
+  const [first] = words;
+  if (first === undefined || (words.length === 1 && isShell(first))) {
+    if (!isTerminal(0)) throw new FluxError(errno.ENOTTY, "stdin is not a tty - can't run interactive shell");
+    const program = first ?? shell;
+    return { argv: [program], title: program, foreground: true };
+  }
+  if (words.length > 1 || isProgramFile(first)) return { argv: words, title: words.join(" "), foreground: true };
+  return shellCommand(first, shell, true);
+}
+
+function isShell(word: string): boolean {
+  let shells: string[];
+  try {
+    shells = readFileSync("/etc/shells", "utf8").split("\n").filter((line) => line.startsWith("/"));
+  } catch {
+    shells = ["/bin/sh", "/bin/bash"]; // a system without a list of shells
+  }
+  return shells.some((path) => !["true", "false"].includes(basename(path)) && (word === path || word === basename(path)));
+}
+
+function isProgramFile(word: string): boolean {
+  if (/\s/.test(word)) return false;
+  try {
+    if (!statSync(word).isFile()) return false;
+    accessSync(word, constants.X_OK | constants.R_OK);
+    return true;
+  } catch {
+    return false; // not there, or not for us: the shell says so
+  }
+}

@@ -1,0 +1,30 @@
+// The modules that come with the broker: how to get each, and which of them rc1 loads, in which order, on which ranks.
+import type { ModuleDefinition } from "../client/module.ts";
+
+interface Builtin {
+  readonly load: () => Promise<{ default: ModuleDefinition }>;
+  /** Loaded by rc1: on every rank, or on rank 0 only. Without it, only by `flux module load`. */
+  readonly rc1?: "all" | "leader";
+}
+
+/** In the order in which rc1 loads them; rc3 unloads in the reverse order. Built-in services come before rc1. */
+const BUILTINS: Readonly<Record<string, Builtin>> = {
+  groups: { load: () => import("../modules/groups/groups.ts") },
+  resource: { load: () => import("../modules/resource/resource.ts"), rc1: "all" },
+};
+
+/** Loaded before anything else: the state machine needs them. */
+export const EARLY_MODULES = ["groups"] as const;
+
+/** The module of that name; undefined when there is none. */
+export async function loadBuiltin(name: string): Promise<ModuleDefinition | undefined> {
+  if (!Object.hasOwn(BUILTINS, name)) return undefined;
+  return (await BUILTINS[name]?.load())?.default;
+}
+
+/** Names of the modules that rc1 loads on this rank, in order. */
+export function rc1Modules(rank: number): string[] {
+  return Object.entries(BUILTINS)
+    .filter(([, builtin]) => builtin.rc1 === "all" || (builtin.rc1 === "leader" && rank === 0))
+    .map(([name]) => name);
+}

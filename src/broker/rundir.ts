@@ -1,0 +1,27 @@
+// The directories of one broker: rundir for its sockets, and on rank 0 statedir for what lasts. Both are mode 0700.
+//
+// Without the attribute a new one is made and removed in the end; a directory that was there already stays, unless
+// rundir-cleanup or statedir-cleanup is 1. A sticky directory (/tmp) gets a new one inside it.
+import { statSync } from "node:fs";
+import { claimDirectory, makeTemporaryDirectory, removeDirectory, temporaryRoot } from "../os/tmpdir.ts";
+import type { Attributes } from "./attributes.ts";
+
+const STICKY = 0o1000;
+
+/** Makes the directory that attribute `name` names; returns what undoes it. Throws FluxError with the path. */
+export function setupDirectory(attrs: Attributes, name: "rundir" | "statedir"): { path: string; cleanup: () => void } {
+  const given = attrs.get(name);
+  const { path, made } = given === undefined ? fresh(undefined) : isSticky(given) ? fresh(given) : { path: given, made: claimDirectory(given) };
+  if (path !== given) attrs.set(name, path);
+  const remove = attrs.setDefault(`${name}-cleanup`, made ? "1" : "0") === "1";
+  return { path, cleanup: () => (remove ? removeDirectory(path) : undefined) };
+}
+
+function fresh(parent: string | undefined): { path: string; made: boolean } {
+  return { path: makeTemporaryDirectory("flux-", parent ?? temporaryRoot()), made: true };
+}
+
+function isSticky(path: string): boolean {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  return stat !== undefined && stat.isDirectory() && (stat.mode & STICKY) !== 0;
+}

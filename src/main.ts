@@ -1,0 +1,44 @@
+// flux: the one executable. The first word names a command; its file is loaded only when it is called.
+import { COMMANDS } from "./cli/commands.ts";
+
+/** The launcher moves the runtime's own variables out of the way of our start; programs that we start still get them. */
+const KEPT_PREFIX = "FLUX_KEPT_BUN_";
+
+function restoreKeptVariables(): void {
+  for (const [name, value] of Object.entries(process.env)) {
+    if (!name.startsWith(KEPT_PREFIX)) continue;
+    process.env[`BUN_${name.slice(KEPT_PREFIX.length)}`] = value;
+    delete process.env[name];
+  }
+}
+
+async function main(words: readonly string[]): Promise<number> {
+  const [name, ...rest] = words;
+  if (name === undefined || name === "-h" || name === "--help" || name === "help") return help(name === undefined, rest);
+  if (name === "-V" || name === "--version") return main(["version", ...rest]);
+  const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (entry === undefined) {
+    console.error(`flux: '${name}' is not a flux command. See 'flux --help'`);
+    return 1;
+  }
+  const [{ default: command }, { runCommand }] = await Promise.all([entry.load(), import("./cli/command.ts")]);
+  return runCommand(command, rest);
+}
+
+async function help(missing: boolean, words: readonly string[]): Promise<number> {
+  if (words.length > 0 && Object.hasOwn(COMMANDS, "help")) {
+    const [{ default: command }, { runCommand }] = await Promise.all([(COMMANDS["help"] as (typeof COMMANDS)[string]).load(), import("./cli/command.ts")]);
+    return runCommand(command, words);
+  }
+  const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length));
+  const lines = Object.entries(COMMANDS)
+    .filter(([, entry]) => entry.hidden !== true)
+    .map(([name, entry]) => `   ${name.padEnd(width + 2)}${entry.summary}`);
+  const text = `Usage: flux [OPTIONS] COMMAND ARGS\n\nCommands:\n${lines.join("\n")}\n\nSee 'flux COMMAND --help' for more.`;
+  if (missing) console.error(text);
+  else console.log(text);
+  return missing ? 1 : 0;
+}
+
+restoreKeptVariables();
+process.exitCode = await main(process.argv.slice(2));

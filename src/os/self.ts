@@ -1,0 +1,26 @@
+// How to start this program again: the broker starts job shells, `flux start` starts brokers, and their programs find
+// `flux` on their PATH.
+import { existsSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** Where the files of a compiled executable seem to live. */
+const COMPILED_ROOT = "/$bunfs/";
+
+/** True in the built executable, false when the runtime runs the sources. */
+export function isCompiled(): boolean {
+  return Bun.main.startsWith(COMPILED_ROOT);
+}
+
+/** The words that begin a command line of our own: the compiled executable, or the runtime and src/main.ts. */
+export function selfCommand(): string[] {
+  if (isCompiled()) return [process.execPath];
+  return [process.execPath, fileURLToPath(new URL("../main.ts", import.meta.url))];
+}
+
+/** A directory for PATH in which `flux` is this program; undefined when there is none. */
+export function binDirectory(): string | undefined {
+  if (isCompiled()) return basename(process.execPath) === "flux" ? dirname(process.execPath) : undefined;
+  const dir = fileURLToPath(new URL("../../bin", import.meta.url));
+  return existsSync(join(dir, "flux")) ? dir : undefined;
+}
