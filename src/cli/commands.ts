@@ -13,4 +13,17 @@ export interface CommandEntry {
 export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   start: { summary: "bootstrap a Flux instance", load: () => import("./start.ts") },
   broker: { summary: "run one Flux broker", load: () => import("./broker.ts"), hidden: true },
+  kvs: { summary: "read and write the instance's key-value store", load: () => import("./kvs.ts") },
+  ping: { summary: "measure the round trip to a service", load: () => import("./ping.ts") },
+  getattr: { summary: "print an attribute of the broker", load: () => import("./getattr.ts") },
+  setattr: { summary: "change an attribute of the broker", load: () => import("./setattr.ts") },
+  lsattr: { summary: "list the attributes of the broker", load: () => import("./lsattr.ts") },
+  event: { summary: "publish and watch events", load: () => import("./event.ts") },
+  dmesg: { summary: "print or clear the broker's log", load: () => import("./dmesg.ts") },
+  logger: { summary: "add a message to the broker's log", load: () => import("./logger.ts") },
+  module: { summary: "list, load, remove and inspect the broker's modules", load: () => import("./module.ts") },
+  env: { summary: "print the environment of this instance, or run a command in it", load: () => import("./env.ts") },
+  version: { summary: "print versions of the commands and the broker", load: () => import("./version.ts") },
+  run: { summary: "run a job, with its output and exit code", load: () => import("./run.ts") },
+  submit: { summary: "put a job into the queue", load: () => import("./submit.ts") },
 };

@@ -1,0 +1,351 @@
+// Attachment: what `flux run` and `flux job attach` do with a job: show its output, errors and events, send it our stdin and
+// signals, and end with its exit code.
+//
+// Two eventlogs are watched from the start, the job's and its execution's (guest.exec.eventlog); the shell.init event of the
+// second says that there is output (guest.output) and where stdin goes. Nothing waits for a round trip that it doesn't need.
+import type { Flux } from "../client/flux.ts";
+import { cancelJob, killJob } from "../client/jobs.ts";
+import type { JobId } from "../formats/fluid.ts";
+import { encodeJson, type JsonObject } from "../formats/json.ts";
+import { describeSignal } from "../formats/signal.ts";
+import { exitCode, termSignal } from "../formats/waitstatus.ts";
+import { errno, isErrno, toFluxError } from "../message/errno.ts";
+import type { Stream } from "../client/stream.ts";
+import { UsageError } from "./command.ts";
+import { createTerminalSink, eventOfResponse, putData, redirectText, shellLogText, type ShownEvent } from "./job-output.ts";
+import { closeStdin, forwardStdin, type StdinForwarder, type StdinTarget } from "./job-stdin.ts";
+
+export interface AttachOptions {
+  /** The job's name in messages, as the user wrote it. */
+  readonly shownId: string;
+  readonly showEvents?: boolean;
+  readonly showExec?: boolean;
+  /** Show a status line until the job starts, even where nobody seems to look. */
+  readonly showStatus?: boolean;
+  /** Stop following the job's events after this one; default "clean". */
+  readonly waitEvent?: string | undefined;
+  readonly labelIo?: boolean;
+  readonly verbose?: boolean;
+  readonly quiet?: boolean;
+  /** Leave stdin and signals alone. */
+  readonly readOnly?: boolean;
+  /** Ranks that get our stdin; default all. */
+  readonly stdinRanks?: string | undefined;
+  /** Of the output so far show only the last so many lines. */
+  readonly tail?: number | undefined;
+}
+
+/** Flag of job-info.eventlog-watch: a response without an event parts old events from new ones. */
+const WATCH_SENTINEL = 2;
+const STATUS_DELAY_MS = 2000;
+/** How long a second ctrl-C or a ctrl-Z belongs to the first ctrl-C. */
+const CTRL_C_WINDOW_MS = 2000;
+const FORWARDED_SIGNALS = ["SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2"] as const;
+const SIGNAL_NUMBERS: Readonly<Record<string, number>> = { SIGTERM: 15, SIGHUP: 1, SIGALRM: 14, SIGUSR1: 10, SIGUSR2: 12 };
+
+/** What the finish event says, as a sentence; undefined for success. */
+export function describeFinish(status: number): { code: number; text: string | undefined } {
+  const signal = termSignal(status);
+  if (signal !== undefined) return { code: 128 + signal, text: `job shell ${describeSignal(signal)}` };
+  const code = exitCode(status) ?? 1;
+  if (code === 0) return { code, text: undefined };
+  return { code, text: code > 128 ? `task(s) ${describeSignal(code - 128)}` : `task(s) exited with exit code ${code}` };
+}
+
+/** Follows the job to its end; resolves to the exit code for our caller. Throws UsageError. */
+export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Promise<number> {
+  const sink = createTerminalSink();
+  const say = (text: string): void => sink.stderr(`${text}\n`);
+  const streams = new Set<Stream>();
+  const watch = (path: string, flags: number): Stream => {
+    const stream = h.stream("job-info.eventlog-watch", { id, path, flags }, { cancelTopic: "job-info.eventlog-watch-cancel" });
+    streams.add(stream);
+    return stream;
+  };
+  let start_s: number | undefined;
+  let code = 1;
+  let fatal = false;
+  let finished = false;
+  let stdin: StdinForwarder | undefined;
+  let target: StdinTarget | undefined;
+  let output: Promise<void> | undefined;
+  const stdinFailed = Promise.withResolvers<never>();
+  const since = (event: ShownEvent): string => `${(event.timestamp - (start_s ?? event.timestamp)).toFixed(3)}s`;
+  const showEvent = (kind: string, event: ShownEvent): void =>
+    say(`${since(event)}: ${kind}.${event.name}${event.context === undefined ? "" : ` ${encodeJson(event.context)}`}`);
+  const startStdin = (): void => {
+    if (options.readOnly === true || target === undefined || fatal || finished) return;
+    stdin = forwardStdin(h, target);
+    stdin.done.catch((err: unknown) => stdinFailed.reject(err));
+  };
+  const status = createStatusLine(h, id, options, (text) => sink.stderr(text));
+
+  // ---- the job's own eventlog
+
+  const onException = (event: ShownEvent): void => {
+    const { type, severity, note } = event.context ?? {};
+    status.clear();
+    say(`${since(event)}: job.exception ${options.shownId} type=${String(type)} severity=${String(severity)} ${String(note ?? "")}`);
+    if (severity !== 0) return;
+    fatal = true;
+    stdin?.stop();
+  };
+  const onFinish = (event: ShownEvent): void => {
+    const finish = describeFinish(Number(event.context?.["status"] ?? 0));
+    code = finish.code;
+    finished = true;
+    if (finish.text !== undefined) say(`flux-job: ${finish.text}`);
+  };
+  const onJobEvent = (event: ShownEvent): void => {
+    start_s ??= event.timestamp;
+    if (event.name === "exception") onException(event);
+    else {
+      if (event.name === "finish") onFinish(event);
+      if (options.showEvents === true) showEvent("job", event);
+    }
+    status.event(event, start_s);
+  };
+
+  // ---- the execution's eventlog
+
+  const onShellInit = (context: JsonObject): void => {
+    const { service, "leader-rank": leaderRank } = context;
+    if (typeof service !== "string" || typeof leaderRank !== "number") throw new UsageError("error decoding shell.init context");
+    target = { service, leaderRank, ranks: options.stdinRanks ?? "all" };
+    output ??= followOutput();
+    if (options.stdinRanks === undefined) startStdin();
+  };
+  const onShellStart = async (context: JsonObject): Promise<void> => {
+    if (target === undefined || options.stdinRanks === undefined) return;
+    const { open, others } = await splitStdinRanks(options.stdinRanks, context["taskmap"], say);
+    if (others !== "") await closeStdin(h, { ...target, ranks: others }).catch((err: unknown) => say(`flux-job: ${toFluxError(err).message}`));
+    target = { ...target, ranks: open };
+    startStdin();
+  };
+  const onExecEvent = async (event: ShownEvent): Promise<void> => {
+    const context = event.context ?? {};
+    if (event.name === "log") {
+      const { component, rank, stream, data } = context;
+      if (options.quiet !== true) sink.stderr(`${since(event)}: ${String(component)}[${String(rank)}]: ${String(stream)}: `);
+      sink.stderr(String(data));
+      return;
+    }
+    if (event.name === "shell.init") onShellInit(context);
+    else if (event.name === "complete") output ??= followOutput();
+    if (options.showExec === true) showEvent("exec", event);
+    if (event.name === "shell.start") await onShellStart(context);
+  };
+
+  // ---- output
+
+  const label = options.labelIo === true ? (rank: string): string => `${rank}: ` : undefined;
+  const onOutputEvent = (event: ShownEvent): void => {
+    const context = event.context ?? {};
+    if (event.name === "data") putData(sink, context, label);
+    else if (options.quiet === true) return;
+    else if (event.name === "redirect") say(redirectText(context));
+    else if (event.name === "log") say(`${since(event)}: ${shellLogText(context, options.verbose === true)}`);
+  };
+  const followOutput = async (): Promise<void> => {
+    const held: ShownEvent[] = [];
+    let holding = options.tail !== undefined;
+    try {
+      for await (const response of watch("guest.output", holding ? WATCH_SENTINEL : 0)) {
+        const event = eventOfResponse(response);
+        if (event === undefined) {
+          holding = false;
+          for (const old of held.splice(0)) onOutputEvent(old);
+        } else if (holding && (event.name === "data" || event.name === "log")) hold(held, event, options.tail ?? 0);
+        else onOutputEvent(event);
+      }
+    } catch (err) {
+      if (!isErrno(err, errno.ENOENT)) throw err;
+      say("flux-job: No job output found");
+    }
+  };
+
+  // ---- all together
+
+  const followJob = async (): Promise<void> => {
+    for await (const response of watch("eventlog", 0)) {
+      const event = eventOfResponse(response);
+      if (event === undefined) continue;
+      onJobEvent(event);
+      if (event.name === (options.waitEvent ?? "clean")) return;
+    }
+  };
+  const followExec = async (): Promise<void> => {
+    for await (const response of watch("guest.exec.eventlog", 0)) {
+      const event = eventOfResponse(response);
+      if (event !== undefined) await onExecEvent(event);
+    }
+    await output;
+  };
+  const detach = (): void => {
+    say("flux-job: detaching...");
+    for (const stream of streams) void stream.return();
+  };
+  const ignoreSignals = options.readOnly === true ? () => {} : catchSignals(h, id, say, detach);
+  const job = followJob();
+  const exec = followExec();
+  exec.catch(() => {}); // The job's own eventlog speaks first: an unknown job fails both.
+  try {
+    await Promise.race([job, stdinFailed.promise]);
+    await Promise.race([exec, stdinFailed.promise]);
+  } catch (err) {
+    throw attachError(err, options.shownId);
+  } finally {
+    ignoreSignals();
+    status.stop();
+    stdin?.stop();
+    sink.flush();
+  }
+  return fatal && code === 0 ? 1 : code;
+}
+
+function attachError(err: unknown, shownId: string): unknown {
+  if (isErrno(err, errno.ENOENT)) return new UsageError(`Failed to attach to ${shownId}: No such job`);
+  if (isErrno(err, errno.EPERM)) return new UsageError(`Failed to attach to ${shownId}: that is not your job`);
+  return err;
+}
+
+/** Keeps the last `max` lines of output. */
+function hold(held: ShownEvent[], event: ShownEvent, max: number): void {
+  const { data, encoding } = event.context ?? {};
+  if (event.name === "data" && typeof data !== "string") return;
+  const lines = typeof data === "string" && encoding === undefined ? (data.match(/[^\n]*\n|[^\n]+$/g) ?? []) : undefined;
+  if (lines === undefined) held.push(event);
+  else for (const line of lines.slice(-max || lines.length)) held.push({ ...event, context: { ...event.context, data: line } });
+  held.splice(0, Math.max(0, held.length - max));
+}
+
+/** Of the ranks asked for those that exist, and all others. */
+async function splitStdinRanks(wanted: string, taskmap: unknown, say: (text: string) => void): Promise<{ open: string; others: string }> {
+  const [{ IdSet }, { Taskmap }] = await Promise.all([import("../formats/idset.ts"), import("../formats/taskmap.ts")]);
+  const tasks = Taskmap.parse(taskmap).nodeids().length;
+  const all = tasks === 0 ? IdSet.of() : IdSet.range(0, tasks - 1);
+  const ranks = IdSet.parse(wanted);
+  const open = ranks.intersect(all);
+  if (!open.equals(ranks)) say(`flux-job: warning: adjusting --stdin-ranks from ${ranks.toString()} to ${open.toString()}`);
+  return { open: open.toString(), others: all.subtract(open).toString() };
+}
+
+/** Our signals become the job's; ctrl-C twice cancels it, ctrl-C and ctrl-Z leaves it alone. Returns how to undo this. */
+function catchSignals(h: Flux, id: JobId, say: (text: string) => void, detach: () => void): () => void {
+  let interrupted_ms = Number.NEGATIVE_INFINITY;
+  const handlers = new Map<NodeJS.Signals, () => void>();
+  const on = (signal: NodeJS.Signals, run: () => void): void => {
+    handlers.set(signal, run);
+    process.on(signal, run);
+  };
+  const off = (signal: NodeJS.Signals): void => {
+    const run = handlers.get(signal);
+    if (run !== undefined) process.off(signal, run);
+    handlers.delete(signal);
+  };
+  const report = (what: string) => (err: unknown) => say(`flux-job: ${what}: ${toFluxError(err).message}`);
+  const onStop = (): void => {
+    if (performance.now() - interrupted_ms <= CTRL_C_WINDOW_MS) return detach();
+    off("SIGTSTP");
+    say("flux-job: one more ctrl-Z to suspend");
+  };
+  on("SIGINT", () => {
+    if (performance.now() - interrupted_ms <= CTRL_C_WINDOW_MS) {
+      cancelJob(h, id, "interrupted by ctrl-C").catch(report("cancel"));
+      return;
+    }
+    interrupted_ms = performance.now();
+    if (!handlers.has("SIGTSTP")) on("SIGTSTP", onStop);
+    say("flux-job: one more ctrl-C within 2s to cancel or ctrl-Z to detach");
+  });
+  for (const signal of FORWARDED_SIGNALS) {
+    on(signal, () => void killJob(h, id, SIGNAL_NUMBERS[signal] ?? 15).catch(report("kill")));
+  }
+  return () => {
+    for (const signal of [...handlers.keys()]) off(signal);
+  };
+}
+
+interface StatusLine {
+  event(event: ShownEvent, start_s: number): void;
+  clear(): void;
+  stop(): void;
+}
+
+const STATUS_TEXTS: Readonly<Record<string, string>> = {
+  submit: "submitted",
+  validate: "resolving dependencies",
+  depend: "waiting for priority assignment",
+  priority: "waiting for resources",
+  alloc: "starting",
+  "prolog-start": "waiting for prolog",
+  start: "started",
+};
+const QUEUE_CHECK_S = 10;
+
+/** One line that says what a job waits for and how long already: on request, or at a terminal after two seconds. */
+function createStatusLine(h: Flux, id: JobId, options: AttachOptions, put: (text: string) => void): StatusLine {
+  const wanted = options.showStatus === true;
+  const atTerminal = options.showEvents !== true && process.env["FLUX_ATTACH_NONINTERACTIVE"] === undefined && allTerminals();
+  let visible = wanted;
+  let text = "";
+  let start_s = Date.now() / 1000;
+  let prologs = 0;
+  let queue: string | undefined;
+  let stopped = false;
+  let checked_s = Number.NEGATIVE_INFINITY;
+  let timer: ReturnType<typeof setInterval> | undefined;
+  const draw = (now_s: number): void => {
+    if (!visible || text === "") return;
+    const seconds = Math.max(0, Math.floor(now_s - start_s));
+    const width = Math.max(0, (process.stderr.columns ?? 80) - 20 - Buffer.byteLength(options.shownId));
+    const two = (n: number): string => String(n).padStart(2, "0");
+    const shown = stopped && text === STATUS_TEXTS["priority"] ? `${text} (${queue} queue stopped)` : text;
+    const clock = `${two(Math.floor(seconds / 3600))}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`;
+    put(`\rflux-job: ${options.shownId} ${shown.padEnd(width)} ${clock}\r`);
+  };
+  const checkQueue = async (now_s: number): Promise<void> => {
+    if (text !== STATUS_TEXTS["priority"] || now_s - checked_s < QUEUE_CHECK_S) return;
+    checked_s = now_s;
+    const { job } = await h.rpc("job-list.list-id", { id, attrs: ["queue"] });
+    const name = (job as JsonObject)["queue"];
+    queue = typeof name === "string" ? name : "default";
+    const answer = await h.rpc("job-manager.queue-status", typeof name === "string" ? { name } : {}, { nodeid: 0 });
+    stopped = answer["start"] === false;
+  };
+  const tick = (): void => {
+    visible = true;
+    const now_s = Date.now() / 1000;
+    // Decoration only: without an answer the line stays as it is.
+    checkQueue(now_s).catch(() => {});
+    draw(now_s);
+  };
+  const first = wanted || atTerminal ? setTimeout(() => ((timer = setInterval(tick, 1000)), tick()), STATUS_DELAY_MS) : undefined;
+  const stop = (): void => {
+    clearTimeout(first);
+    clearInterval(timer);
+  };
+  const done = (): void => {
+    stop();
+    if (visible) put("\n");
+    visible = false;
+  };
+  return {
+    stop,
+    clear: () => visible && put("\r\x1b[K"),
+    event({ name, timestamp }, began_s) {
+      if (first === undefined) return;
+      start_s = began_s;
+      if (name === "prolog-start") prologs++;
+      if (name === "prolog-finish") text = --prologs > 0 ? text : "starting";
+      else text = STATUS_TEXTS[name] ?? text;
+      draw(timestamp);
+      if (name === "start" || name === "clean") done();
+    },
+  };
+}
+
+function allTerminals(): boolean {
+  return Boolean(process.stdin.isTTY && process.stdout.isTTY && process.stderr.isTTY);
+}
+

@@ -1,0 +1,57 @@
+// flux run: submit a job and attach to it.
+import { submitJobspec, jobspecOfOptions, PLUGINS_TEXT, RESOURCE_OPTIONS, stdinRanks, submissionTerms, SUBMISSION_OPTIONS } from "./submission.ts";
+import { defineCommand, reportError, text } from "./command.ts";
+import { withFlux } from "./connect.ts";
+import { showJobId } from "./job-id.ts";
+import { print, writeError } from "./output.ts";
+
+export default defineCommand({
+  name: "run",
+  style: "argparse",
+  summary: "run a job, with its output and exit code",
+  usage: "[OPTIONS...] COMMAND [ARGS...]",
+  passThrough: true,
+  details: `Run a job: submit it, show its output as it comes, and exit with its exit code.
+
+Examples:
+  flux run -n4 ./my_program            four tasks, one core each
+  flux run -N2 --label-io hostname     one task on each of two whole nodes, lines labelled by task
+  flux run -n8 -c4 -t 30m ./my_program eight tasks of four cores each, for half an hour at most
+Ctrl-C twice within two seconds cancels the job; ctrl-C and ctrl-Z leaves it running.`,
+  options: {
+    ...SUBMISSION_OPTIONS,
+    ...RESOURCE_OPTIONS,
+    waitEvent: text("--wait-event NAME", "stop following the job after this event"),
+  },
+  async run({ options, args }) {
+    if (options.listPlugins) {
+      print(PLUGINS_TEXT);
+      return 0;
+    }
+    const jobspec = await jobspecOfOptions(options, args);
+    if (options.dryRun) {
+      const { spacedJson } = await import("./spaced-json.ts");
+      print(spacedJson(jobspec));
+      return 0;
+    }
+    const terms = submissionTerms(options);
+    return withFlux(async (h) => {
+      const id = await submitJobspec(h, jobspec, terms);
+      const shownId = showJobId(id);
+      if (options.verbose > 0) writeError(`jobid: ${shownId}\n`);
+      const { attachJob } = await import("./attachment.ts");
+      try {
+        return await attachJob(h, id, {
+          shownId,
+          labelIo: options.labelIo,
+          showEvents: options.verbose > 1,
+          showExec: options.verbose > 2,
+          waitEvent: options.waitEvent,
+          stdinRanks: options.input === undefined ? undefined : stdinRanks(options.input),
+        });
+      } catch (err) {
+        return reportError("flux-job", "getopt", err);
+      }
+    });
+  },
+});

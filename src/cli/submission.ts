@@ -1,0 +1,387 @@
+// What commands that submit jobs have in common: their options, the jobspec (RFC 14, 25) these make, and its submission.
+import { readFileSync, statSync } from "node:fs";
+import { basename } from "node:path";
+import { isUtf8 } from "node:buffer";
+import type { Flux } from "../client/flux.ts";
+import { FLAG, submitJob, URGENCY } from "../client/jobs.ts";
+import { FormatError } from "../formats/error.ts";
+import { parseDuration } from "../formats/fsd.ts";
+import type { JobId } from "../formats/fluid.ts";
+import { decodeJson, encodeJson, isJsonObject, type Json, type JsonObject } from "../formats/json.ts";
+import { type CommandOptions, getAttribute, type Jobspec, jobspecFromCommand, setAttribute, setShellOption } from "../formats/jobspec.ts";
+import { NOFILE_VARIABLE } from "../os/limits.ts";
+import { counter, flag, list, type OptionSpec, type OptionValues, text, UsageError } from "./command.ts";
+import { applyEnvironmentRules, systemErrorText } from "./environment-rules.ts";
+import { applyRlimitRules } from "./rlimit-rules.ts";
+
+// ---- options
+
+/** The value of an option whose order among options of other names matters. */
+interface Ordered {
+  readonly order: number;
+  readonly text: string;
+}
+
+let optionsGiven = 0;
+
+function ordered(flags: string, help: string, prefix: string = ""): OptionSpec<readonly Ordered[]> {
+  return { flags, help, kind: "list", initial: [], parse: (word) => ({ order: optionsGiven++, text: prefix + word }) };
+}
+
+/** Options of every command that submits. */
+export const SUBMISSION_OPTIONS = {
+  bank: text("-B, --bank BANK", "charge the job to this bank"),
+  queue: text("-q, --queue NAME", "submit to this queue"),
+  timeLimit: text("-t, --time-limit MIN|FSD", "time limit: minutes, or a duration with a unit: 30s, 1.5h, 2d"),
+  urgency: text("--urgency N", "0 (or hold) to 31 (or expedite); default 16"),
+  jobName: text("--job-name NAME", "name of the job; default: the command's"),
+  setopt: list("-o, --setopt OPT", "set job shell option OPT, or OPT=VALUE (repeatable)"),
+  setattr: list("-S, --setattr ATTR", "set jobspec attribute ATTR=VALUE; ^ATTR=FILE reads JSON from a file (repeatable)"),
+  addFile: list("--add-file [NAME=]PATH", "put a file into the jobspec; the job finds it as {{tmpdir}}/NAME (repeatable)"),
+  dependency: ordered("--dependency URI", "wait for something, e.g. afterok:JOBID (repeatable)"),
+  beginTime: ordered("--begin-time +FSD|TIME", "don't start before then", "begin-time:"),
+  requires: list("--requires CONSTRAINT", "only nodes like this, e.g. 'host:node[1-3] and -gpu' (repeatable)"),
+  env: ordered("--env RULE", "NAME=VALUE sets, PATTERN exports, -PATTERN removes, ^FILE reads rules (repeatable)"),
+  envRemove: ordered("--env-remove PATTERN", "remove matching environment variables (repeatable)", "-"),
+  envFile: ordered("--env-file FILE", "read rules for the environment from a file (repeatable)", "^"),
+  rlimit: list("--rlimit RULE", "NAME, NAME=VALUE or -NAME: resource limits that the job inherits (repeatable)"),
+  input: text("--input FILENAME|RANKS", "stdin from a file, or only to these task ranks"),
+  output: text("--output FILENAME", "stdout to a file, e.g. out.{{id}}"),
+  error: text("--error FILENAME", "stderr to a file"),
+  unbuffered: flag("-u, --unbuffered", "don't buffer input and output"),
+  labelIo: flag("-l, --label-io", "label lines of output with the task's rank"),
+  cwd: text("--cwd DIRECTORY", "working directory of the job"),
+  flags: list("--flags FLAGS", "submission flags: debug, waitable, novalidate"),
+  signal: text("--signal [SIG][@TIME]", "send SIG (default SIGUSR1) TIME (default 60s) before the time limit"),
+  dryRun: flag("--dry-run", "print the jobspec, submit nothing"),
+  quiet: flag("--quiet", "don't print the job id"),
+  listPlugins: flag("--list-plugins", "list the command-line plugins and exit"),
+  verbose: counter("-v, --verbose", "say more on stderr (repeatable)"),
+  resourcesShape: text("--resources-shape SHAPE", "resources as an RFC 46 shape, e.g. 'slot=2/core=4'; other resource options are ignored"),
+  resourcesJson: text("--resources-json FILE", "resources section of the jobspec from a JSON file"),
+} as const;
+
+/** Options of `flux run`, `submit` and `bulksubmit`: how many of what. */
+export const RESOURCE_OPTIONS = {
+  taskmap: text("--taskmap URI", "how tasks map to nodes: block, cyclic, cyclic:N, manual:TASKMAP"),
+  nodes: text("-N, --nodes N", "number of nodes"),
+  exclusive: flag("-x, --exclusive", "with --nodes: whole nodes"),
+  ntasks: text("-n, --ntasks N", "number of tasks"),
+  coresPerTask: text("-c, --cores-per-task N", "cores for each task"),
+  gpusPerTask: text("-g, --gpus-per-task N", "GPUs for each task"),
+  cores: text("--cores N", "total number of cores; not with per-task options"),
+  tasksPerNode: text("--tasks-per-node N", "tasks on each node; not with per-task options"),
+  tasksPerCore: text("--tasks-per-core N", "tasks on each core; not with per-task options"),
+  gpusPerNode: text("--gpus-per-node N", "GPUs on each node; not with per-task options"),
+} as const;
+
+export type SubmissionOptions = OptionValues<typeof SUBMISSION_OPTIONS>;
+export type ResourceOptions = OptionValues<typeof RESOURCE_OPTIONS>;
+export type JobOptions = SubmissionOptions & ResourceOptions;
+
+/** For `--help`. */
+export const RESOURCES_HELP = `Resources are asked for per task (-n, -c, -g) or per resource (--cores, --tasks-per-node, …), not both.`;
+
+/** Values of options with one name or several, in the order they were given. */
+function inOrder(...lists: readonly (readonly Ordered[])[]): string[] {
+  return lists.flat().toSorted((a, b) => a.order - b.order).map(({ text: word }) => word);
+}
+
+// ---- jobspec
+
+/** The jobspec of a command line. Throws UsageError. */
+export async function jobspecOfOptions(options: JobOptions, words: readonly string[]): Promise<Jobspec> {
+  const command = words[0] === "--" ? words.slice(1) : words;
+  if (command.length === 0) throw new UsageError("job command and arguments are missing");
+  const { environment, expand } = applyEnvironmentRules(inOrder(options.env, options.envRemove, options.envFile), ownEnvironment());
+  const jobspec = makeJobspec({
+    command,
+    ...resourcesOf(options),
+    ...(options.timeLimit === undefined ? {} : { duration_s: timeLimit_s(options.timeLimit) }),
+    environment,
+    ...(Object.keys(expand).length === 0 ? {} : { envExpand: expand }),
+    cwd: options.cwd ?? process.cwd(),
+    name: options.jobName,
+    input: options.input === undefined || stdinRanks(options.input) !== undefined ? undefined : options.input,
+    output: options.output,
+    error: options.error,
+    labelIo: options.labelIo,
+    unbuffered: options.unbuffered,
+    queue: options.queue,
+    bank: options.bank,
+  });
+  await applyResources(jobspec, options);
+  await applySubmissionOptions(jobspec, options);
+  if (options.taskmap !== undefined) setShellOption(jobspec, "taskmap", uriEntry(options.taskmap, "taskmap"));
+  return jobspec;
+}
+
+/** What the job gets of our environment: not what our own launcher put there. */
+export function ownEnvironment(): Record<string, string> {
+  const environment: Record<string, string> = {};
+  for (const [name, value] of Object.entries(process.env)) if (value !== undefined && name !== NOFILE_VARIABLE) environment[name] = value;
+  return environment;
+}
+
+function makeJobspec(options: CommandOptions): Jobspec {
+  try {
+    return jobspecFromCommand(options);
+  } catch (err) {
+    throw asUsageError(err);
+  }
+}
+
+/** A format error as the one line a user needs. */
+export function asUsageError(err: unknown): unknown {
+  if (!(err instanceof FormatError)) return err;
+  return new UsageError(err.message.replace(/^invalid job request: /, ""));
+}
+
+function count(name: string, value: string | undefined): number | undefined {
+  if (value === undefined) return undefined;
+  if (!/^\s*[+-]?\d+\s*$/.test(value)) throw new UsageError(`--${name}: invalid int value '${value}'`);
+  return Number(value);
+}
+
+function resourcesOf(options: JobOptions): Partial<CommandOptions> {
+  if (options.resourcesShape !== undefined || options.resourcesJson !== undefined) return {};
+  const nodes = count("nodes", options.nodes);
+  if (nodes !== undefined && nodes < 1) throw new UsageError("node count must be an integer >= 1 (if set)");
+  const tasksPerNode = count("tasks-per-node", options.tasksPerNode);
+  const tasksPerCore = count("tasks-per-core", options.tasksPerCore);
+  if (tasksPerNode !== undefined && tasksPerCore !== undefined) {
+    throw new UsageError("Do not specify both the number of tasks per node and per core");
+  }
+  return {
+    nodes,
+    exclusive: options.exclusive,
+    // 0 tasks or cores per task stand for the default.
+    ntasks: count("ntasks", options.ntasks) || undefined,
+    coresPerTask: count("cores-per-task", options.coresPerTask) || undefined,
+    gpusPerTask: count("gpus-per-task", options.gpusPerTask),
+    cores: count("cores", options.cores),
+    tasksPerNode,
+    tasksPerCore,
+    gpusPerNode: count("gpus-per-node", options.gpusPerNode),
+  };
+}
+
+/** Seconds of --time-limit: a bare number is minutes. */
+export function timeLimit_s(limit: string): number {
+  const minutes = Number(limit);
+  if (limit.trim() !== "" && Number.isFinite(minutes)) {
+    if (minutes < 0) throw new UsageError("duration must not be negative");
+    return minutes * 60;
+  }
+  try {
+    return parseDuration(limit);
+  } catch {
+    throw new UsageError("invalid Flux standard duration");
+  }
+}
+
+/** The ranks that --input names, undefined when it names a file. */
+export function stdinRanks(input: string): string | undefined {
+  return /^\[?[\d,-]+\]?$/.test(input) ? input : undefined;
+}
+
+async function applyResources(jobspec: Jobspec, { resourcesShape, resourcesJson }: SubmissionOptions): Promise<void> {
+  if (resourcesShape === undefined && resourcesJson === undefined) return;
+  if (resourcesShape !== undefined) {
+    const { parseShape } = await import("../formats/shape.ts");
+    try {
+      jobspec.resources = parseShape(resourcesShape);
+    } catch (err) {
+      throw asUsageError(err);
+    }
+  } else {
+    const value = readJsonFile(resourcesJson as string, "--resources-json");
+    if (!Array.isArray(value)) throw new UsageError(`--resources-json: ${resourcesJson} holds no list of resources`);
+    jobspec.resources = value as Jobspec["resources"];
+  }
+  const slot = findSlot(jobspec.resources);
+  if (slot === undefined) throw new UsageError("the resources have no slot");
+  if (slot.label === undefined || slot.label === "default") slot.label = "task";
+  for (const task of jobspec.tasks) task.slot = slot.label;
+}
+
+function findSlot(resources: Jobspec["resources"]): Jobspec["resources"][number] | undefined {
+  for (const vertex of resources) {
+    const slot = vertex.type === "slot" ? vertex : findSlot(vertex.with ?? []);
+    if (slot !== undefined) return slot;
+  }
+  return undefined;
+}
+
+/** Applies what is the same for every kind of job. Throws UsageError. */
+export async function applySubmissionOptions(jobspec: Jobspec, options: SubmissionOptions): Promise<void> {
+  try {
+    const rlimits = applyRlimitRules(options.rlimit);
+    if (Object.keys(rlimits).length > 0) setShellOption(jobspec, "rlimit", rlimits);
+    if (options.signal !== undefined) setShellOption(jobspec, "signal", await signalOption(options.signal));
+    const dependencies = await dependenciesOf(options);
+    if (dependencies.length > 0) setAttribute(jobspec, "system.dependencies", dependencies);
+    if (options.requires.length > 0) setAttribute(jobspec, "system.constraints", await constraintOf(options.requires.join(" ")));
+    for (const word of options.setopt) setShellOption(jobspec, ...keyAndValue("--setopt", word));
+    for (const word of options.setattr) setAttribute(jobspec, ...keyAndValue("--setattr", word));
+    for (const word of options.addFile) attachFile(jobspec, word);
+  } catch (err) {
+    throw asUsageError(err);
+  }
+}
+
+async function signalOption(option: string): Promise<JsonObject> {
+  const [name = "", time = ""] = option.split(/@(.*)/s);
+  const { parseSignal } = await import("../formats/signal.ts");
+  let signum: number;
+  try {
+    signum = parseSignal(name === "" ? "SIGUSR1" : name);
+  } catch {
+    throw new UsageError(`--signal=${option}: signal '${name}' is invalid`);
+  }
+  try {
+    return { signum, timeleft: parseDuration(time === "" ? "60s" : time) };
+  } catch {
+    throw new UsageError(`--signal=${option}: invalid Flux standard duration`);
+  }
+}
+
+async function dependenciesOf({ dependency, beginTime }: SubmissionOptions): Promise<JsonObject[]> {
+  const uris = inOrder(dependency, beginTime);
+  const entries: JsonObject[] = [];
+  for (const uri of uris) {
+    if (uri.startsWith("begin-time:") && beginTime.some((given) => given.text === uri)) {
+      const { parseMoment } = await import("./moment.ts");
+      const moment = parseMoment(uri.slice("begin-time:".length));
+      entries.push({ scheme: "begin-time", value: String(moment) });
+    } else entries.push(uriEntry(uri, "dependency"));
+  }
+  return entries;
+}
+
+/** `SCHEME:VALUE?key=value` (RFC 26) as an entry of a jobspec. */
+function uriEntry(uri: string, what: string): JsonObject {
+  const match = /^([A-Za-z][\w+.-]*):?([^?]*)(?:\?(.*))?$/s.exec(uri);
+  if (match === null) throw new UsageError(`Invalid ${what} URI "${uri}"`);
+  const [, scheme = "", value = "", query] = match;
+  const entry: Record<string, Json> = { scheme, value };
+  const parameters = new URLSearchParams(query ?? "");
+  for (const key of new Set(parameters.keys())) {
+    const values = parameters.getAll(key).map(numberOrText);
+    entry[key] = values.length === 1 ? (values[0] as Json) : values;
+  }
+  return entry;
+}
+
+function numberOrText(word: string): string | number {
+  return word.trim() !== "" && Number.isFinite(Number(word)) ? Number(word) : word;
+}
+
+async function constraintOf(query: string): Promise<JsonObject> {
+  const { parseConstraintQuery } = await import("../formats/constraint-query.ts");
+  try {
+    return parseConstraintQuery(query);
+  } catch (err) {
+    if (!(err instanceof FormatError)) throw err;
+    const problem = err.message.replace(/^invalid constraint query "(?:[^"\\]|\\.)*": /, "").replace(/ at character (\d+)$/, " in position $1");
+    throw new UsageError(`--requires='${query}': ${problem}`);
+  }
+}
+
+/** KEY, KEY=VALUE (JSON, or text when it is none) or ^KEY=FILE. */
+function keyAndValue(option: string, word: string): [key: string, value: Json] {
+  const equals = word.indexOf("=");
+  const key = equals < 0 ? word : word.slice(0, equals);
+  const given = equals < 0 ? undefined : word.slice(equals + 1);
+  if (key.startsWith("^")) {
+    if (given === undefined) throw new UsageError(`${option}: ^${key.slice(1)}: =FILE is missing`);
+    return [key.slice(1), readJsonFile(given, option)];
+  }
+  if (given === undefined) return [key, 1];
+  try {
+    return [key, decodeJson(given) as Json];
+  } catch {
+    return [key, given];
+  }
+}
+
+function readJsonFile(path: string, option: string): Json {
+  let content: string;
+  try {
+    content = readFileSync(path, "utf8");
+  } catch (err) {
+    throw new UsageError(`${option}: ${systemErrorText(err, path)}`);
+  }
+  try {
+    return decodeJson(content) as Json;
+  } catch (err) {
+    throw new UsageError(`${option}: ${path}: ${err instanceof Error ? err.message : String(err)}`);
+  }
+}
+
+const REGULAR_FILE = 0o100000;
+
+/** [NAME[:PERMS]=]PATH, or NAME=CONTENT when the content has a newline (RFC 37). */
+function attachFile(jobspec: Jobspec, word: string): void {
+  const equals = word.indexOf("=");
+  const path = equals < 0 ? word : word.slice(equals + 1);
+  const [name = "", permissions] = (equals < 0 ? basename(path) : word.slice(0, equals)).split(":");
+  if (permissions !== undefined && !/^[0-7]{1,4}$/.test(permissions)) throw new UsageError(`--add-file=${word}: invalid permissions '${permissions}'`);
+  const file = path.includes("\n") ? { mode: REGULAR_FILE | 0o600, bytes: Buffer.from(path) } : readAttachment(path, word);
+  const mode = permissions === undefined ? file.mode : REGULAR_FILE | Number.parseInt(permissions, 8);
+  const encoding = isUtf8(file.bytes) && !file.bytes.includes(0) ? "utf-8" : "base64";
+  const data = file.bytes.toString(encoding === "utf-8" ? "utf8" : "base64");
+  const files = getAttribute(jobspec, "system.files");
+  const entry = { mode, size: file.bytes.length, data, encoding };
+  setAttribute(jobspec, "system.files", { ...(isJsonObject(files) ? files : {}), [name]: entry });
+}
+
+function readAttachment(path: string, word: string): { mode: number; bytes: Buffer } {
+  try {
+    const { mode } = statSync(path);
+    return { mode, bytes: readFileSync(path) };
+  } catch (err) {
+    throw new UsageError(`--add-file=${word}: ${systemErrorText(err, path)}`);
+  }
+}
+
+// ---- submission
+
+export interface SubmissionTerms {
+  readonly urgency: number;
+  readonly flags: number;
+}
+
+/** --urgency and --flags. Throws UsageError. */
+export function submissionTerms({ urgency, flags }: Pick<SubmissionOptions, "urgency" | "flags">): SubmissionTerms {
+  return { urgency: parseUrgency(urgency ?? "default"), flags: parseFlags(flags) };
+}
+
+/** A number, or default, hold or expedite. The range is the service's business. */
+export function parseUrgency(word: string): number {
+  if (word === "default") return URGENCY.DEFAULT;
+  if (word === "hold") return URGENCY.HOLD;
+  if (word === "expedite") return URGENCY.EXPEDITE;
+  if (!/^[+-]?\d+$/.test(word)) throw new UsageError(`invalid literal for int() with base 10: '${word}'`);
+  return Number(word);
+}
+
+function parseFlags(words: readonly string[]): number {
+  const known: Readonly<Record<string, number>> = { debug: FLAG.DEBUG, waitable: FLAG.WAITABLE, novalidate: FLAG.NOVALIDATE };
+  let flags = 0;
+  for (const word of words.flatMap((given) => given.split(","))) {
+    const bit = Object.hasOwn(known, word) ? known[word] : undefined;
+    if (bit === undefined) throw new UsageError(`--flags: Unknown flag ${word}`);
+    flags |= bit;
+  }
+  return flags;
+}
+
+export function submitJobspec(h: Flux, jobspec: Jobspec, terms: SubmissionTerms): Promise<JobId> {
+  return submitJob(h, encodeJson(jobspec), terms);
+}
+
+/** For --list-plugins: there are none beside what is built in. */
+export const PLUGINS_TEXT = `Options that are built in:
+  --resources-shape     resources as an RFC 46 shape on the command line
+  --resources-json      resources section of a jobspec from a JSON file`;
