@@ -33,8 +33,9 @@ function install() {
   const stamp = join("node_modules", ".flux-installed");
   const lock = readFileSync("package-lock.json", "utf8");
   if (existsSync(stamp) && readFileSync(stamp, "utf8") === lock && bunWorks()) return;
-  console.error("setup: installing the pinned packages (npm ci)");
-  run("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
+  console.error("setup: installing the pinned packages");
+  // Not `npm ci`: it insists on packages for other platforms, which a mirror need not have.
+  run("npm", ["install", "--no-audit", "--no-fund", "--loglevel=error"]);
   if (!bunWorks()) run(process.execPath, [join("node_modules", "bun", "install.js")]);
   if (!bunWorks()) fail("the bun package was installed but does not run: it needs Linux or macOS on x64 or arm64");
   writeFileSync(stamp, lock);
