@@ -1,0 +1,149 @@
+import { afterEach, expect, test } from "bun:test";
+
+import type { Flux } from "../../../src/client/flux.ts";
+import { defineModule } from "../../../src/client/module.ts";
+import { jobKvsPath } from "../../../src/formats/fluid.ts";
+import type { JsonObject } from "../../../src/formats/json.ts";
+import { Rset } from "../../../src/formats/rset.ts";
+import { errno } from "../../../src/message/errno.ts";
+import { jobid } from "../../../src/message/unpack.ts";
+import resource from "../../../src/modules/resource/resource.ts";
+import sched, { parseArguments } from "../../../src/modules/sched-simple/sched-simple.ts";
+import { type Cluster, startCluster } from "../../support/cluster.ts";
+import { fakeGroups, fakeKvs, until } from "../resource/fakes.ts";
+
+const FIRST_ID = 2n ** 60n;
+const CONFIG = { resource: { noverify: true, config: [{ hosts: "test[0-3]", cores: "0-1" }] } };
+
+let cluster: Cluster | undefined;
+afterEach(async () => {
+  await cluster?.stop();
+  cluster = undefined;
+});
+
+/** A job manager that knows `running` and takes note of what the scheduler says. */
+function fakeManager(running: readonly JsonObject[] = []) {
+  const said = new Map<bigint, JsonObject[]>();
+  const raised: JsonObject[] = [];
+  let ready: JsonObject | undefined;
+  let handle: Flux | undefined;
+  const module = defineModule({
+    name: "job-manager",
+    async start(h) {
+      handle = h;
+      h.onUntagged("sched.alloc", (response) => {
+        if (response.errnum !== 0) return;
+        const id = jobid(response.payload["id"], "id");
+        said.set(id, [...(said.get(id) ?? []), response.payload]);
+      });
+      await h.serve("job-manager", {
+        // oxlint-disable-next-line require-await
+        "sched-hello": async function* () {
+          yield* running;
+        },
+        "sched-ready": (req) => {
+          ready = req.payload;
+          return { count: 0 };
+        },
+        "resource-status": () => ({ allocated: new Rset().encode() }),
+        raise: (req) => void raised.push(req.payload),
+      });
+    },
+  });
+  return {
+    module,
+    said,
+    raised,
+    ready: () => ready,
+    alloc(id: bigint, slots: number, options: { priority?: number; duration?: number; nodes?: number } = {}) {
+      const slot = { type: "slot", count: slots, label: "task", with: [{ type: "core", count: 1 }] };
+      const resources = options.nodes === undefined ? [slot] : [{ type: "node", count: options.nodes, with: [slot] }];
+      const jobspec = { version: 1, resources, tasks: [], attributes: { system: { duration: options.duration ?? 0 } } };
+      handle?.sendUntagged("sched.alloc", { id, priority: options.priority ?? 16, userid: 0, t_submit: 1.5, jobspec });
+    },
+    notify: (topic: string, payload: JsonObject) => handle?.notify(topic, payload),
+  };
+}
+
+async function start(options: { args?: string[]; running?: JsonObject[]; values?: Map<string, string> } = {}) {
+  const kvs = fakeKvs(options.values);
+  const groups = fakeGroups();
+  groups.set("broker.online", "0-3");
+  const manager = fakeManager(options.running);
+  cluster = await startCluster({ size: 4, rank0: [kvs, groups, [resource], manager.module, [sched, ...(options.args ?? [])]], config: CONFIG });
+  const h = cluster.open();
+  await until(() => manager.ready() !== undefined, "the scheduler is ready");
+  const answer = async (id: bigint): Promise<JsonObject | undefined> => {
+    await until(() => manager.said.has(id), `job ${id} is answered`);
+    return manager.said.get(id)?.at(-1);
+  };
+  return { h, kvs, manager, answer, cluster };
+}
+
+test("a job gets resources, R is stored first, and they come back", async () => {
+  const { h, kvs, manager, answer } = await start();
+  expect(manager.ready()).toEqual({ mode: "limited", limit: 8 });
+  manager.alloc(FIRST_ID, 3, { duration: 60 });
+  const given = await answer(FIRST_ID);
+  expect(given).toMatchObject({ id: FIRST_ID, type: 0, annotations: { sched: { resource_summary: "rank0/core[0-1] rank1/core0" } } });
+  const R = Rset.parse(kvs.values.get(jobKvsPath(FIRST_ID, "R")));
+  expect(R.nslots).toBe(3);
+  expect(R.expiration - R.starttime).toBeCloseTo(60, 3);
+  expect(Rset.parse((await h.rpc("sched.resource-status"))["allocated"]).ncores).toBe(3);
+  manager.notify("sched.free", { id: FIRST_ID, R: R.encode(), final: true });
+  await until(async () => Rset.parse((await h.rpc("sched.resource-status"))["allocated"]).isEmpty, "all is free");
+});
+
+test("the first that does not fit makes the others wait; priority and cancel change the order", async () => {
+  const { h, manager, answer } = await start({ args: ["queue-depth=unlimited"] });
+  expect(manager.ready()).toEqual({ mode: "unlimited" });
+  manager.alloc(FIRST_ID, 7);
+  const { R } = (await answer(FIRST_ID)) ?? {};
+  manager.alloc(FIRST_ID + 1n, 8);
+  manager.alloc(FIRST_ID + 2n, 1);
+  await until(async () => (await h.rpc("sched-simple.stats-get"))["pending_jobs"] === 2, "two wait");
+  manager.notify("sched.prioritize", { jobs: [[FIRST_ID + 2n, 31]] });
+  expect(await answer(FIRST_ID + 2n)).toMatchObject({ type: 0 });
+  manager.notify("sched.cancel", { id: FIRST_ID + 1n });
+  expect(await answer(FIRST_ID + 1n)).toEqual({ id: FIRST_ID + 1n, type: 3 });
+  manager.alloc(FIRST_ID + 3n, 2);
+  manager.notify("sched.free", { id: FIRST_ID, R: R ?? {}, final: true });
+  expect(await answer(FIRST_ID + 3n)).toMatchObject({ type: 0 });
+});
+
+test("what can never run is denied, and feasibility says so before", async () => {
+  const { h, manager, answer } = await start();
+  manager.alloc(FIRST_ID, 100);
+  const note = "unsatisfiable request: need 100 slot(s) of 1 core(s), only 8 such slot(s) available (total cores: 8)";
+  expect(await answer(FIRST_ID)).toEqual({ id: FIRST_ID, type: 2, note });
+  const jobspec = { version: 1, resources: [{ type: "slot", count: 100, label: "t", with: [{ type: "core", count: 1 }] }], tasks: [], attributes: { system: { duration: 0 } } };
+  await expect(h.rpc("feasibility.check", { jobspec })).rejects.toMatchObject({ errno: errno.EOVERFLOW, message: note });
+  await expect(h.rpc("feasibility.check", { jobspec: { version: 1, resources: [] } })).rejects.toMatchObject({ errno: errno.EINVAL });
+});
+
+test("a drained node gets no job until it is undrained", async () => {
+  const { h, manager, answer } = await start();
+  await h.rpc("resource.drain", { targets: "0-3" });
+  manager.alloc(FIRST_ID, 1);
+  await until(async () => (await h.rpc("sched-simple.stats-get"))["pending_jobs"] === 1, "the job waits");
+  await h.rpc("resource.undrain", { targets: "2" });
+  expect(await answer(FIRST_ID)).toMatchObject({ annotations: { sched: { resource_summary: "rank2/core0" } } });
+});
+
+test("jobs that run already keep what they have; one whose R is lost is killed", async () => {
+  const R = Rset.parse({ version: 1, execution: { R_lite: [{ rank: "0-1", children: { core: "0-1" } }], starttime: 1, expiration: 0, nodelist: ["test[0-1]"] } });
+  const values = new Map([[jobKvsPath(FIRST_ID, "R"), R.toString()]]);
+  const job = { priority: 16, userid: 0, t_submit: 1.5 };
+  const running = [{ id: FIRST_ID, ...job, free: "1" }, { id: FIRST_ID + 1n, ...job }];
+  const { h, manager } = await start({ running, values });
+  await until(() => manager.raised.length === 1, "an exception is raised");
+  expect(manager.raised[0]).toMatchObject({ id: FIRST_ID + 1n, type: "scheduler-restart", severity: 0 });
+  expect(Rset.parse((await h.rpc("sched.resource-status"))["allocated"]).ranks.toString()).toBe("0");
+});
+
+test("module arguments", () => {
+  expect(parseArguments(["mode=limited=4"]).depth).toBe(4);
+  expect(parseArguments(["mode=unlimited"]).depth).toBe(Infinity);
+  expect(() => parseArguments(["queue-depth=0"])).toThrow("positive integer");
+  expect(() => parseArguments(["nope"])).toThrow("unknown argument 'nope'");
+});
