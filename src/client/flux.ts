@@ -164,11 +164,20 @@ export class Flux {
    * Leaving the loop cancels the request on the server.
    */
   stream(topic: string, payload?: JsonObject, options: StreamOptions = {}): Stream {
+    return this.#stream(topic, payload, options, (message) => message.payload);
+  }
+
+  /** The same for services whose responses are text and not objects ("log.dmesg"). */
+  streamText(topic: string, payload?: JsonObject, options: StreamOptions = {}): Stream<string> {
+    return this.#stream(topic, payload, options, (message) => message.text ?? "");
+  }
+
+  #stream<T>(topic: string, payload: JsonObject | undefined, options: StreamOptions, read: (message: Message) => T): Stream<T> {
     const cancelTopic = options.cancelTopic ?? `${serviceOf(topic)}.cancel`;
     let matchtag = 0;
     const stream = new Stream(() => {
       if (this.#pending.delete(matchtag) && !this.isClosed) this.notify(cancelTopic, { matchtag }, options);
-    });
+    }, read);
     matchtag = this.#expect((response) => {
       const error = response instanceof FluxError ? response : responseError(response);
       if (error === undefined) return stream.push(response as Message);
@@ -194,7 +203,7 @@ export class Flux {
   }
 
   /** Publishes an event to every rank, without waiting for it to be sequenced. A private one only its sender's user and the owner get. */
-  publish(topic: string, payload?: JsonObject, options: { readonly private?: boolean } = {}): void {
+  publish(topic: string, payload?: JsonObject | Uint8Array, options: { readonly private?: boolean } = {}): void {
     this.#link.send(eventMessage(topic, payload, options));
   }
 

@@ -1,0 +1,110 @@
+// Batch: writes submitted jobs to the KVS and announces them to the job manager, all that came while the last batch was
+// being written in one go: one commit, one "job-manager.submit".
+//
+//   job.XXXX.J        as it was signed
+//   job.XXXX.jobspec  with defaults, without environment (RFC 16)
+import type { Flux } from "../../client/flux.ts";
+import type { Request } from "../../client/request.ts";
+import { jobKvsPath, type JobId } from "../../formats/fluid.ts";
+import { encodeJson, type Json, type JsonObject } from "../../formats/json.ts";
+import { valObject } from "../../formats/treeobj.ts";
+import { errno, FluxError, toFluxError } from "../../message/errno.ts";
+import { jobid, str } from "../../message/unpack.ts";
+import type { Submission } from "./submission.ts";
+
+export interface Ingested extends Submission {
+  readonly id: JobId;
+  readonly t_submit: number;
+  readonly request: Request;
+}
+
+/** Jobs in one commit. */
+const BATCH_MAX = 500;
+/** Jobs that wait to be committed. */
+const WAITING_MAX = 200_000;
+
+export class Batches {
+  readonly #h: Flux;
+  #waiting: Ingested[] = [];
+  #committing = false;
+  #scheduled = false;
+  jobs = 0;
+  batches = 0;
+
+  constructor(h: Flux) {
+    this.#h = h;
+  }
+
+  /** The job's request is answered with its id, or with why it was refused. Throws FluxError ENOBUFS at the bound. */
+  add(job: Ingested): void {
+    if (this.#waiting.length >= WAITING_MAX) throw new FluxError(errno.ENOBUFS, `${WAITING_MAX} submissions wait to be stored`);
+    this.#waiting.push(job);
+    if (this.#scheduled || this.#committing) return;
+    this.#scheduled = true;
+    // What else arrives in this turn of the event loop goes along.
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#next();
+    });
+  }
+
+  #next(): void {
+    if (this.#committing || this.#waiting.length === 0) return;
+    const jobs = this.#waiting.splice(0, BATCH_MAX);
+    this.#committing = true;
+    this.jobs += jobs.length;
+    this.batches++;
+    // The next batch is written while the job manager takes this one.
+    this.#commit(jobs.flatMap(operations)).then(
+      () => {
+        this.#committing = false;
+        this.#next();
+        return this.#announce(jobs);
+      },
+      (err: unknown) => {
+        this.#committing = false;
+        const error = toFluxError(err);
+        for (const { request } of jobs) request.fail(new FluxError(error.errno, `KVS commit failed: ${error.message}`));
+        this.#next();
+      },
+    );
+  }
+
+  async #announce(jobs: readonly Ingested[]): Promise<void> {
+    let refused: Map<JobId, string>;
+    try {
+      const { errors } = await this.#h.rpc("job-manager.submit", { jobs: jobs.map(announcement) });
+      refused = new Map(((errors ?? []) as readonly Json[][]).map(([id, text]) => [jobid(id, "errors[].id"), str(text, "errors[].text")]));
+    } catch (err) {
+      for (const { request } of jobs) request.fail(err);
+      return this.#remove(jobs);
+    }
+    for (const { id, request } of jobs) {
+      const text = refused.get(id);
+      if (text === undefined) request.respond({ id });
+      else request.fail(new FluxError(errno.EINVAL, text));
+    }
+    this.#remove(jobs.filter(({ id }) => refused.has(id)));
+  }
+
+  /** Nothing is left in the KVS of a job that was refused. */
+  #remove(jobs: readonly Ingested[]): void {
+    if (jobs.length === 0) return;
+    this.#commit(jobs.map(({ id }) => ({ key: jobKvsPath(id), flags: 0, dirent: null }))).catch((err: unknown) => {
+      this.#h.log(3, `could not remove ${jobs.length} refused jobs from the KVS: ${toFluxError(err).message}`);
+    });
+  }
+
+  async #commit(ops: JsonObject[]): Promise<void> {
+    await this.#h.rpc("kvs.commit", { namespace: "primary", flags: 0, ops });
+  }
+}
+
+function operations({ id, J, jobspec }: Ingested): JsonObject[] {
+  const put = (name: string, value: string): JsonObject => ({ key: jobKvsPath(id, name), flags: 0, dirent: valObject(Buffer.from(value)) as object as JsonObject });
+  return [put("J", J), put("jobspec", encodeJson(jobspec))];
+}
+
+function announcement({ id, userid, urgency, t_submit, flags, jobspec }: Ingested): JsonObject {
+  return { id, userid, urgency, t_submit, flags, jobspec };
+}

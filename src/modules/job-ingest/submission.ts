@@ -1,0 +1,101 @@
+// Submission: checks a request to submit a job, before it gets an id: flags and urgency, who signed it (RFC 39), and
+// its jobspec (RFC 14, RFC 25). Pure.
+import { FLAG, URGENCY } from "../../client/jobs.ts";
+import { FormatError } from "../../formats/error.ts";
+import { decodeJson, isJsonObject, type JsonObject } from "../../formats/json.ts";
+import { parseJobspec } from "../../formats/jobspec.ts";
+import { unwrap } from "../../formats/signature.ts";
+import { errno, FluxError } from "../../message/errno.ts";
+import { int, str, unpack } from "../../message/unpack.ts";
+
+export interface Submission {
+  readonly userid: number;
+  readonly urgency: number;
+  readonly flags: number;
+  /** As it was signed. */
+  readonly J: string;
+  readonly jobspec: JsonObject;
+}
+
+export interface Submitter {
+  readonly userid: number;
+  readonly isOwner: boolean;
+}
+
+export interface SubmissionRules {
+  /** User id of the instance owner. */
+  readonly owner: number;
+  /** Root may submit although the instance isn't root's. */
+  readonly allowRoot: boolean;
+  /** Jobspecs are checked (unless the flag novalidate says otherwise). */
+  readonly validate: boolean;
+}
+
+const FLAGS_KNOWN = FLAG.DEBUG | FLAG.WAITABLE | FLAG.NOVALIDATE;
+/** Characters of a signed jobspec. */
+const J_MAX = 64 * 1024 * 1024;
+
+/** Throws FluxError EINVAL, EPERM or EPROTO with a text that says what is wrong. */
+export function checkSubmission(payload: JsonObject, from: Submitter, rules: SubmissionRules): Submission {
+  const { J, urgency, flags } = unpack(payload, { J: str, urgency: int, flags: int });
+  if (J.length > J_MAX) throw new FluxError(errno.E2BIG, `the jobspec is longer than ${J_MAX} characters`);
+  checkFlags(flags, urgency, from);
+  const signed = unwrapJob(J);
+  if (signed.userid !== from.userid) throw new FluxError(errno.EPERM, `signer=${signed.userid} != requestor=${from.userid}`);
+  if (!from.isOwner) throw new FluxError(errno.EPERM, "only instance owner can use sign-type=none");
+  if (rules.owner !== 0 && from.userid === 0 && !rules.allowRoot) {
+    throw new FluxError(errno.EINVAL, "submission of jobs as user root not supported");
+  }
+  const jobspec = decodeJobspec(signed.payload);
+  if (rules.validate && (flags & FLAG.NOVALIDATE) === 0) validate(jobspec);
+  return { userid: from.userid, urgency, flags, J, jobspec };
+}
+
+function checkFlags(flags: number, urgency: number, from: Submitter): void {
+  if ((flags & ~FLAGS_KNOWN) !== 0) throw new FluxError(errno.EPROTO, "invalid job flags");
+  if (!from.isOwner && (flags & FLAG.NOVALIDATE) !== 0) {
+    throw new FluxError(errno.EPERM, "only the instance owner can submit with FLUX_JOB_NOVALIDATE");
+  }
+  if (urgency < URGENCY.MIN || urgency > URGENCY.MAX) {
+    throw new FluxError(errno.EINVAL, `urgency range is [${URGENCY.MIN}:${URGENCY.MAX}]`);
+  }
+  if (!from.isOwner && urgency > URGENCY.DEFAULT) {
+    throw new FluxError(errno.EINVAL, `only the instance owner can submit with urgency >${URGENCY.DEFAULT}`);
+  }
+  if (!from.isOwner && (flags & FLAG.WAITABLE) !== 0) {
+    throw new FluxError(errno.EINVAL, "only the instance owner can submit with FLUX_JOB_WAITABLE");
+  }
+}
+
+function unwrapJob(J: string): ReturnType<typeof unwrap> {
+  try {
+    return unwrap(J);
+  } catch (err) {
+    throw new FluxError(errno.EINVAL, `could not unwrap jobspec: ${reason(err)}`, { cause: err });
+  }
+}
+
+function decodeJobspec(payload: Uint8Array): JsonObject {
+  let value: unknown;
+  try {
+    value = decodeJson(Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength).toString("utf8"));
+  } catch (err) {
+    throw new FluxError(errno.EINVAL, `jobspec: invalid JSON: ${reason(err)}`, { cause: err });
+  }
+  if (!isJsonObject(value)) throw new FluxError(errno.EINVAL, "jobspec: must be an object");
+  return value;
+}
+
+function validate(jobspec: JsonObject): void {
+  try {
+    const { version } = parseJobspec(jobspec);
+    if (version !== 1) throw new FluxError(errno.EINVAL, `invalid jobspec: version: must be 1, not ${version}`);
+  } catch (err) {
+    if (err instanceof FormatError) throw new FluxError(errno.EINVAL, err.message, { cause: err });
+    throw err;
+  }
+}
+
+function reason(err: unknown): string {
+  return err instanceof Error ? err.message : String(err);
+}

@@ -1,0 +1,120 @@
+// Eventlogs: writes events to job.XXXX.eventlog in the KVS (RFC 16). What is posted while a commit is on its way goes
+// into the next one, so that a busy job manager makes few large commits and an idle one commits at once.
+//
+// A response that says something is done waits for the commit that makes it so.
+import { jobKvsPath, type JobId } from "../../formats/fluid.ts";
+import type { JsonObject } from "../../formats/json.ts";
+import { valObject } from "../../formats/treeobj.ts";
+import { type FluxError, toFluxError } from "../../message/errno.ts";
+
+/** One operation of kvs.commit. */
+export type KvsOperation = JsonObject;
+
+const KVS_APPEND = 32;
+/** Operations in one commit: a KVS commit of everything at once would stop its loop. */
+const OPERATIONS_MAX = 2000;
+
+interface Batch {
+  readonly text: Map<JobId, string>;
+  /** Called when the batch is in the KVS, or with why it isn't. */
+  readonly then: ((error: FluxError | undefined) => void)[];
+}
+
+export interface EventlogsOptions {
+  readonly commit: (operations: KvsOperation[]) => Promise<unknown>;
+  readonly log: (text: string) => void;
+}
+
+export class Eventlogs {
+  readonly #options: EventlogsOptions;
+  #batch: Batch = newBatch();
+  #committing = false;
+  #idle: (() => void)[] = [];
+  commits = 0;
+
+  constructor(options: EventlogsOptions) {
+    this.#options = options;
+  }
+
+  append(id: JobId, line: string): void {
+    this.#batch.text.set(id, (this.#batch.text.get(id) ?? "") + line);
+  }
+
+  /** The job was refused: what waits to be written about it isn't. */
+  forget(id: JobId): void {
+    this.#batch.text.delete(id);
+  }
+
+  /** `fn` runs once everything posted so far is in the KVS; at the next flush when nothing is under way. */
+  then(fn: (error: FluxError | undefined) => void): void {
+    this.#batch.then.push(fn);
+  }
+
+  /** Commits what has piled up, now or as soon as the commit that is on its way is done. */
+  flush(): void {
+    if (this.#committing) return;
+    const batch = this.#take();
+    if (batch.text.size === 0) {
+      for (const fn of batch.then) fn(undefined);
+      if (this.#isEmpty()) this.#settle();
+      return;
+    }
+    this.#committing = true;
+    this.commits++;
+    const operations = Array.from(batch.text, ([id, text]) => append(id, text));
+    this.#options.commit(operations).then(
+      () => this.#done(batch, undefined),
+      (err: unknown) => this.#done(batch, toFluxError(err)),
+    );
+  }
+
+  /** Resolves when everything is in the KVS (or failed to get there). */
+  settled(): Promise<void> {
+    if (!this.#committing && this.#isEmpty()) return Promise.resolve();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#idle.push(resolve);
+    this.flush();
+    return promise;
+  }
+
+  #done(batch: Batch, error: FluxError | undefined): void {
+    this.#committing = false;
+    if (error !== undefined) this.#options.log(`eventlogs of ${batch.text.size} jobs could not be updated: ${error.message}`);
+    for (const fn of batch.then) fn(error);
+    this.flush();
+  }
+
+  /** At most OPERATIONS_MAX operations; the callbacks go with the last part. */
+  #take(): Batch {
+    const batch = this.#batch;
+    if (batch.text.size <= OPERATIONS_MAX) {
+      this.#batch = newBatch();
+      return batch;
+    }
+    const first = newBatch();
+    for (const [id, text] of batch.text) {
+      if (first.text.size >= OPERATIONS_MAX) break;
+      first.text.set(id, text);
+      batch.text.delete(id);
+    }
+    return first;
+  }
+
+  #isEmpty(): boolean {
+    return this.#batch.text.size === 0 && this.#batch.then.length === 0;
+  }
+
+  #settle(): void {
+    const waiting = this.#idle;
+    this.#idle = [];
+    for (const resolve of waiting) resolve();
+  }
+}
+
+function append(id: JobId, text: string): KvsOperation {
+  return { key: jobKvsPath(id, "eventlog"), flags: KVS_APPEND, dirent: valObject(Buffer.from(text)) as object as JsonObject };
+}
+
+function newBatch(): Batch {
+  return { text: new Map(), then: [] };
+}

@@ -1,0 +1,246 @@
+// job-manager: owns every job from submission to its end (RFC 21). It drives each through the states, asks the scheduler
+// for resources (RFC 27) and the execution system to run it (RFC 32), writes its eventlog (RFC 16), and answers requests
+// about jobs and queues. Loaded on rank 0.
+//
+//   submit {jobs: [{id, userid, urgency, t_submit, flags, jobspec}]} → {errors: [[id, text]]}
+//   raise, raiseall, kill, killall, urgency, memo, update, wait, list, getattr, getinfo, purge, purge-id, drain, idle
+//   queue-list, queue-status, queue-enable, queue-start, alloc-query, resource-status
+//   events-journal, history.get, post-event.post, sched-hello, sched-ready, exec-hello
+//
+// The parts: state.ts says what events do, job.ts what a job needs, core.ts brings events and needs together; the other
+// files are one partner or request each. What happens in one turn of the event loop is stored and told at its end.
+import type { Flux } from "../../client/flux.ts";
+import { defineModule, type ModuleContext, type ModuleHooks } from "../../client/module.ts";
+import { STATE } from "../../client/jobs.ts";
+import { parseEventlog } from "../../formats/eventlog.ts";
+import { formatJobId } from "../../formats/fluid.ts";
+import type { JsonObject } from "../../formats/json.ts";
+import { toFluxError } from "../../message/errno.ts";
+import { Alloc } from "./alloc.ts";
+import { Core } from "./core.ts";
+import { Dependencies } from "./dependencies.ts";
+import { Drain } from "./drain.ts";
+import { Eventlogs } from "./eventlogs.ts";
+import { Exec } from "./exec.ts";
+import { History } from "./history.ts";
+import { type Job, jobspecOf, newJob } from "./job.ts";
+import { Journal, type JournalRecord } from "./journal.ts";
+import { methods } from "./methods.ts";
+import { Purge } from "./purge.ts";
+import { Queues } from "./queues.ts";
+import { restart } from "./restart.ts";
+import { replay } from "./state.ts";
+import { checkpointOperation, commit, readJob } from "./store.ts";
+import { createTurn } from "./turn.ts";
+import { Waiting } from "./wait.ts";
+
+/** Everything that the request handlers of methods.ts work with. */
+export interface JobManager {
+  readonly h: Flux;
+  readonly context: ModuleContext;
+  readonly core: Core;
+  readonly alloc: Alloc;
+  readonly exec: Exec;
+  readonly queues: Queues;
+  readonly journal: Journal;
+  readonly eventlogs: Eventlogs;
+  readonly waiting: Waiting;
+  readonly drain: Drain;
+  readonly dependencies: Dependencies;
+  readonly history: History;
+  readonly purge: Purge;
+  /** Something was posted outside of a job's events: end the turn. */
+  touch(): void;
+  raise(job: Job, exception: Exception): void;
+}
+
+export interface Exception {
+  readonly type: string;
+  readonly severity: number;
+  readonly note?: string | undefined;
+  readonly userid?: number;
+  readonly wait_status?: number | undefined;
+}
+
+export default defineModule({
+  name: "job-manager",
+  async start(h, context): Promise<ModuleHooks> {
+    const manager = createManager(h, context);
+    configure(manager, context.config);
+    const checkpoint = await restart({
+      h,
+      core: manager.core,
+      added: (job) => readmit(manager, job),
+      remembered: (id, userid, t_submit) => manager.history.add(userid, id, t_submit),
+    });
+    if (checkpoint !== undefined) manager.queues.restore(checkpoint.queues);
+    const heartbeat = await h.subscribe("heartbeat.pulse", () => manager.purge.tick());
+    await h.serve("job-manager", methods(manager));
+    return {
+      async stop() {
+        await heartbeat.unsubscribe();
+        manager.dependencies.stop();
+        manager.journal.end();
+        await manager.eventlogs.settled();
+        await commit(h, [checkpointOf(manager)]);
+      },
+      stats: () => stats(manager),
+      reconfigure: (config) => configure(manager, config),
+    };
+  },
+});
+
+export function createManager(h: Flux, context: ModuleContext): JobManager {
+  const { clock, owner } = context;
+  const touch = createTurn(() => {
+    journal.flush();
+    alloc.pump();
+    eventlogs.flush();
+  });
+  const core = new Core({
+    now_s: () => clock.now_s(),
+    log: (text) => h.log(3, text),
+    journal: (job, entry) => journal.add(job, entry),
+    append: (id, line) => {
+      eventlogs.append(id, line);
+      touch();
+    },
+    perform: (need, job) => {
+      switch (need) {
+        case "alloc":
+          return alloc.enqueue(job);
+        case "leave-queue":
+          return alloc.leaveQueue(job);
+        case "cancel-alloc":
+          return alloc.cancel(job);
+        case "drop-alloc":
+          return alloc.drop(job);
+        case "start":
+          return exec.start(job);
+        case "free":
+          alloc.free(job);
+          job.freePosted = true;
+          return core.post(job, "free");
+      }
+    },
+    observe: (job, entry, previous) => {
+      touch();
+      const { state } = job.facts;
+      if (entry.name === "start") dependencies.started(job);
+      else if (entry.name === "resource-update" && entry.context !== undefined) exec.expirationChanged(job, entry.context);
+      else if (entry.name === "priority" && previous === STATE.SCHED) alloc.reprioritized(job);
+      else if (entry.name === "priority" && job.alloc === "sent") alloc.reprioritized(job);
+      if (previous === STATE.DEPEND && state !== STATE.DEPEND) dependencies.left(job);
+    },
+    retired: (job) => {
+      waiting.ended(job);
+      dependencies.ended(job, () => jobspecOf(job));
+      drain.check();
+    },
+  });
+  const raise = (job: Job, exception: Exception): void => raiseException(h, core, job, exception);
+  const raiseAsOwner = (job: Job, type: string, severity: number, note: string): void => raise(job, { type, severity, note, userid: owner });
+  const raiseSafely = (job: Job, type: string, severity: number, note: string): void =>
+    logFailure(h, job, () => raise(job, { type, severity, note }));
+  const queues = new Queues();
+  const eventlogs = new Eventlogs({ commit: (operations) => commit(h, operations), log: (text) => h.log(2, text) });
+  const journal = new Journal({
+    activeJobs: () => core.active.values(),
+    inactiveIds: () => core.inactive.ids(),
+    readInactive: (id) => readRecord(h, id),
+  });
+  const alloc: Alloc = new Alloc({
+    h,
+    core,
+    isStarted: (job) => queues.isStarted(job.queue),
+    raise: raiseAsOwner,
+    changed: () => drain.check(),
+    touch,
+  });
+  const exec = new Exec({ h, core, owner, raise: raiseSafely });
+  const waiting = new Waiting();
+  const drain = new Drain({
+    active: () => core.active.size,
+    running: () => core.running,
+    requested: () => alloc.pending,
+    whenStored: (fn) => {
+      eventlogs.then(fn);
+      touch();
+    },
+  });
+  const dependencies = new Dependencies({
+    clock,
+    findActive: (id) => core.active.get(id),
+    findInactive: (id) => core.inactive.get(id),
+    post: (job, name, eventContext) => logFailure(h, job, () => core.post(job, name, eventContext)),
+    raise: raiseSafely,
+  });
+  const history = new History((id) => core.active.has(id) || core.inactive.has(id));
+  const purge: Purge = new Purge({
+    h,
+    core,
+    now_s: () => clock.now_s(),
+    commit: (operations) => commit(h, operations),
+    checkpoint: () => checkpointOf(manager),
+    removed: (job) => history.removed(job.userid),
+  });
+  const manager: JobManager = { h, context, core, alloc, exec, queues, journal, eventlogs, waiting, drain, dependencies, history, purge, touch, raise };
+  return manager;
+}
+
+/** Posts the exception event and tells everybody by the event "job-exception" {id, type, severity}. */
+function raiseException(h: Flux, core: Core, job: Job, { type, severity, note, userid, wait_status }: Exception): void {
+  const status = wait_status === undefined ? {} : { wait_status };
+  core.post(job, "exception", { type, severity, note: note ?? "", ...(userid === undefined ? {} : { userid }), ...status });
+  h.publish("job-exception", { id: job.id, type, severity, ...status }, { private: true });
+}
+
+/** A job that restart.ts brought back takes its place. */
+function readmit(manager: JobManager, job: Job): void {
+  const jobspec = jobspecOf(job);
+  manager.history.add(job.facts.userid, job.id, job.facts.t_submit);
+  manager.waiting.added(job);
+  manager.dependencies.accepted(job, jobspec);
+  if (job.facts.state !== STATE.DEPEND || job.facts.dependencies.length === 0) return;
+  try {
+    manager.dependencies.check(job, jobspec);
+  } catch (err) {
+    manager.raise(job, { type: "dependency", severity: 4, note: `${toFluxError(err).message} (job may be stuck in DEPEND state)` });
+  }
+}
+
+async function readRecord(h: Flux, id: bigint): Promise<JournalRecord | undefined> {
+  const stored = await readJob(h, id);
+  if (stored === undefined) return undefined;
+  const events = parseEventlog(stored.eventlog);
+  const facts = replay(events, stored.jobspec, stored.R);
+  return { id, events, jobspec: jobspecOf(newJob(id, facts)), ...(facts.R === undefined ? {} : { R: facts.R }) };
+}
+
+function checkpointOf({ core, queues }: JobManager): JsonObject {
+  return checkpointOperation({ maxJobid: core.maxJobid, queues: queues.save() });
+}
+
+function configure({ queues, purge }: JobManager, config: JsonObject): void {
+  purge.configure(config["job-manager"]);
+  queues.configure(config["queues"]);
+}
+
+function stats({ core, journal, eventlogs }: JobManager): JsonObject {
+  return {
+    journal: { listeners: journal.listeners, events: journal.events },
+    active_jobs: core.active.size,
+    inactive_jobs: core.inactive.size,
+    max_jobid: core.maxJobid,
+    commits: eventlogs.commits,
+    housekeeping: { running: {}, config: { "release-after": -1, command: "" } },
+  };
+}
+
+function logFailure(h: Flux, job: Job, run: () => void): void {
+  try {
+    run();
+  } catch (err) {
+    h.log(3, `job ${formatJobId(job.id, "f58")}: ${toFluxError(err).message}`);
+  }
+}

@@ -1,0 +1,127 @@
+// Purge: forgets inactive jobs and removes them from the KVS, on request (job-manager.purge, purge-id) or by
+// [job-manager] inactive-age-limit and inactive-num-limit. Event "job-purge-inactive" {jobs: [id]} tells who keeps
+// lists of jobs.
+import type { Flux } from "../../client/flux.ts";
+import type { Request } from "../../client/request.ts";
+import { jobKvsPath, type JobId } from "../../formats/fluid.ts";
+import { parseDuration } from "../../formats/fsd.ts";
+import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
+import { errno, FluxError, toFluxError } from "../../message/errno.ts";
+import { bool, int, jobid, num } from "../../message/unpack.ts";
+import type { Core } from "./core.ts";
+import type { KvsOperation } from "./eventlogs.ts";
+import type { InactiveJob } from "./inactive.ts";
+import { unlink } from "./store.ts";
+
+/** Jobs purged by one request, and by one heartbeat. */
+const BATCH_MAX = 100;
+const UNLIMITED = -1;
+
+export interface PurgeOptions {
+  readonly h: Flux;
+  readonly core: Core;
+  readonly now_s: () => number;
+  readonly commit: (operations: KvsOperation[]) => Promise<unknown>;
+  /** The operation that saves max_jobid: the highest id must not be forgotten with its job. */
+  readonly checkpoint: () => KvsOperation;
+  readonly removed: (job: InactiveJob) => void;
+}
+
+interface Limits {
+  readonly age_s: number;
+  readonly count: number;
+}
+
+export class Purge {
+  readonly #options: PurgeOptions;
+  #limits: Limits = { age_s: UNLIMITED, count: UNLIMITED };
+  #isBusy = false;
+
+  constructor(options: PurgeOptions) {
+    this.#options = options;
+  }
+
+  /** Takes the [job-manager] table. Throws FluxError EINVAL. */
+  configure(config: Json | undefined): void {
+    const { "inactive-age-limit": age, "inactive-num-limit": count } = isJsonObject(config) ? config : {};
+    if (count !== undefined && (typeof count !== "number" || !Number.isInteger(count) || count < 0)) {
+      throw new FluxError(errno.EINVAL, "job-manager.inactive-num-limit: must be >= 0");
+    }
+    this.#limits = { age_s: age === undefined ? UNLIMITED : ageLimit(age), count: count ?? UNLIMITED };
+  }
+
+  /** {age_limit, num_limit, batch, force} → {count}: how many were purged, or without force how many could be. */
+  async request(request: Request): Promise<JsonObject> {
+    const { age_limit, num_limit, batch, force } = request.unpack({ age_limit: num, num_limit: int, batch: int, force: bool });
+    if (age_limit !== UNLIMITED && age_limit < 0) throw new FluxError(errno.EINVAL, "if set, age limit must be >= 0");
+    if (num_limit !== UNLIMITED && num_limit < 0) throw new FluxError(errno.EINVAL, "if set, num limit must be >= 0");
+    if (batch < 1 || batch > BATCH_MAX) throw new FluxError(errno.EINVAL, `batch must be >= 1 and <= ${BATCH_MAX}`);
+    const limits = { age_s: age_limit, count: num_limit };
+    const eligible = this.#eligible(limits, force ? batch : Infinity);
+    if (force) await this.#purge(eligible);
+    return { count: eligible.length };
+  }
+
+  /** {id, force} → {count: 1}. Throws FluxError ENOENT, or EINVAL for an active job. */
+  async requestId(request: Request): Promise<JsonObject> {
+    const { id, force } = request.unpack({ id: jobid, force: (v) => v === true || (typeof v === "number" && v !== 0) });
+    const job = this.#options.core.inactive.get(id);
+    if (job === undefined) {
+      if (this.#options.core.active.has(id)) throw new FluxError(errno.EINVAL, "cannot purge active job");
+      throw new FluxError(errno.ENOENT, "id not found");
+    }
+    if (force) await this.#purge([job]);
+    return { count: 1 };
+  }
+
+  /** A heartbeat: applies the configured limits. */
+  tick(): void {
+    if (this.#isBusy || (this.#limits.age_s === UNLIMITED && this.#limits.count === UNLIMITED)) return;
+    const jobs = this.#eligible(this.#limits, BATCH_MAX);
+    if (jobs.length === 0) return;
+    this.#isBusy = true;
+    this.#purge(jobs)
+      .catch((err: unknown) => this.#options.h.log(3, `error committing purge KVS transaction: ${toFluxError(err).message}`))
+      .finally(() => {
+        this.#isBusy = false;
+      });
+  }
+
+  #eligible(limits: Limits, max: number): InactiveJob[] {
+    const jobs: InactiveJob[] = [];
+    const now_s = this.#options.now_s();
+    let left = this.#options.core.inactive.size;
+    for (const job of this.#options.core.inactive.oldestFirst()) {
+      const isOld = limits.age_s !== UNLIMITED && now_s - job.t_clean > limits.age_s;
+      const isExtra = limits.count !== UNLIMITED && left > limits.count;
+      if (jobs.length >= max || (!isOld && !isExtra)) break;
+      jobs.push(job);
+      left--;
+    }
+    return jobs;
+  }
+
+  async #purge(jobs: readonly InactiveJob[]): Promise<void> {
+    if (jobs.length === 0) return;
+    const { core, h, removed } = this.#options;
+    const operations: KvsOperation[] = jobs.map(({ id }) => unlink(jobKvsPath(id)));
+    if (jobs.some(({ id }) => id === core.maxJobid)) operations.push(this.#options.checkpoint());
+    const ids: JobId[] = [];
+    for (const job of jobs) {
+      core.inactive.delete(job.id);
+      removed(job);
+      ids.push(job.id);
+    }
+    h.publish("job-purge-inactive", { jobs: ids });
+    await this.#options.commit(operations);
+  }
+}
+
+function ageLimit(value: Json): number {
+  try {
+    if (typeof value === "string") return parseDuration(value);
+  } catch {
+    // Said below.
+  }
+  throw new FluxError(errno.EINVAL, "job-manager.inactive-age-limit: invalid FSD");
+}

@@ -1,0 +1,135 @@
+// Queues (RFC 33): the anonymous one, or those that [queues] configures; each can be disabled (no submission) and
+// stopped (no allocation). Pure state; what starting and stopping does to jobs is the caller's.
+import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
+import { errno, FluxError } from "../../message/errno.ts";
+import { arr, bool, opt, str, unpack } from "../../message/unpack.ts";
+
+export interface Queue {
+  /** undefined: the anonymous queue. */
+  readonly name: string | undefined;
+  enabled: boolean;
+  disableReason: string | undefined;
+  started: boolean;
+  /** What a restart finds: like `started`, but without changes that are not to survive one. */
+  startedSticky: boolean;
+  stopReason: string | undefined;
+  /** Properties that jobs of this queue require of their nodes. */
+  requires: readonly string[];
+}
+
+export class Queues {
+  #anonymous: Queue | undefined = newQueue(undefined, []);
+  readonly #named = new Map<string, Queue>();
+
+  get areNamed(): boolean {
+    return this.#anonymous === undefined;
+  }
+
+  names(): string[] {
+    return [...this.#named.keys()];
+  }
+
+  all(): Queue[] {
+    return this.#anonymous === undefined ? [...this.#named.values()] : [this.#anonymous];
+  }
+
+  /** Throws FluxError EINVAL for a queue that isn't there. */
+  find(name: string | undefined): Queue {
+    const queue = name === undefined ? this.#anonymous : this.#named.get(name);
+    if (queue !== undefined) return queue;
+    throw new FluxError(errno.EINVAL, name === undefined ? "a named queue is required" : `'${name}' is not a valid queue`);
+  }
+
+  /** The queues that a request about `name` means: all for none. Throws FluxError EINVAL. */
+  select(name: string | undefined, all: boolean): Queue[] {
+    if (name !== undefined) return [this.find(name)];
+    if (this.areNamed && !all) throw new FluxError(errno.EINVAL, "Use --all to apply this command to all queues");
+    return this.all();
+  }
+
+  isStarted(name: string | undefined): boolean {
+    const queue = name === undefined ? this.#anonymous : this.#named.get(name);
+    return queue?.started ?? false;
+  }
+
+  /** Throws FluxError EINVAL with the reason when jobs can't be submitted to this queue. */
+  checkSubmit(name: string | undefined): void {
+    const queue = this.find(name);
+    if (queue.enabled) return;
+    throw new FluxError(errno.EINVAL, `job submission${name === undefined ? "" : ` to ${name}`} is disabled: ${queue.disableReason ?? ""}`);
+  }
+
+  /** Takes the [queues] table; existing queues keep their state. Throws FluxError EINVAL, and then nothing has changed. */
+  configure(config: Json | undefined): void {
+    if (config !== undefined && !isJsonObject(config)) throw new FluxError(errno.EINVAL, "queues: must be a table");
+    const wanted = Object.entries(config ?? {}).map(([name, value]) => {
+      if (!isJsonObject(value)) throw new FluxError(errno.EINVAL, `queue ${name}: configuration must be a table`);
+      return { name, requires: unpack(value, { requires: opt(arr(str)) }).requires ?? [] };
+    });
+    if (wanted.length === 0) {
+      this.#named.clear();
+      this.#anonymous ??= newQueue(undefined, []);
+      return;
+    }
+    this.#anonymous = undefined;
+    for (const name of this.names()) if (!wanted.some((queue) => queue.name === name)) this.#named.delete(name);
+    for (const { name, requires } of wanted) {
+      const queue = this.#named.get(name);
+      if (queue !== undefined) queue.requires = requires;
+      else this.#named.set(name, newQueue(name, requires));
+    }
+  }
+
+  /** For the checkpoint in the KVS. */
+  save(): JsonObject[] {
+    return this.all().map((queue) => ({
+      enable: queue.enabled,
+      start: queue.startedSticky,
+      ...(queue.name === undefined ? {} : { name: queue.name }),
+      ...(queue.enabled || queue.disableReason === undefined ? {} : { disable_reason: queue.disableReason }),
+      ...(queue.startedSticky || queue.stopReason === undefined ? {} : { stop_reason: queue.stopReason }),
+    }));
+  }
+
+  /** Takes a checkpoint; queues that are no more are passed over. Throws FluxError EPROTO. */
+  restore(saved: readonly JsonObject[]): void {
+    for (const item of saved) {
+      const { name, enable, start, disable_reason, stop_reason } = unpack(item, {
+        name: opt(str), enable: bool, start: bool, disable_reason: opt(str), stop_reason: opt(str),
+      });
+      const queue = name === undefined ? this.#anonymous : this.#named.get(name);
+      if (queue === undefined) continue;
+      setEnabled(queue, enable, disable_reason);
+      setStarted(queue, start, stop_reason, true);
+    }
+  }
+}
+
+export function setEnabled(queue: Queue, enabled: boolean, reason: string | undefined): void {
+  queue.enabled = enabled;
+  queue.disableReason = enabled ? undefined : reason;
+}
+
+export function setStarted(queue: Queue, started: boolean, reason: string | undefined, sticky: boolean): void {
+  queue.started = started;
+  if (sticky) queue.startedSticky = started;
+  queue.stopReason = started ? undefined : reason;
+}
+
+/** Answer of queue-status. Nothing is started while there is no scheduler. */
+export function statusOf(queue: Queue, schedulerOnline: boolean): JsonObject {
+  const start = schedulerOnline && queue.started;
+  const stopReason = schedulerOnline ? queue.stopReason : "Scheduler is offline";
+  return {
+    enable: queue.enabled,
+    start,
+    ...(queue.enabled || queue.disableReason === undefined ? {} : { disable_reason: queue.disableReason }),
+    ...(start || stopReason === undefined ? {} : { stop_reason: stopReason }),
+  };
+}
+
+/** The anonymous queue begins started, named ones stopped. */
+function newQueue(name: string | undefined, requires: readonly string[]): Queue {
+  const started = name === undefined;
+  return { name, enabled: true, disableReason: undefined, started, startedSticky: started, stopReason: undefined, requires };
+}

@@ -1,0 +1,104 @@
+// Wait: job-manager.wait {id} → {id, success, errstr} when a job submitted with the waitable flag is inactive; id -1 is
+// any such job. Each job is waited for once, like a child of wait(2). Nobody left to wait for is ECHILD.
+import type { Request } from "../../client/request.ts";
+import { JOBID_ANY } from "../../client/jobs.ts";
+import type { JobId } from "../../formats/fluid.ts";
+import { describeSignal } from "../../formats/signal.ts";
+import type { JsonObject } from "../../formats/json.ts";
+import { exitCode, termSignal } from "../../formats/waitstatus.ts";
+import { errno, FluxError } from "../../message/errno.ts";
+import { isWaitable, type Job } from "./job.ts";
+import type { Facts } from "./state.ts";
+
+/** Jobs that are over and not waited for. */
+const ZOMBIES_MAX = 1_000_000;
+
+export class Waiting {
+  /** Answers for jobs nobody has waited for yet, as text: there may be many. */
+  readonly #zombies = new Map<JobId, string>();
+  /** Who waits for any job, in order. */
+  readonly #anyone = new Set<Request>();
+  /** Who waits for one job. */
+  #waiters = 0;
+  /** Active jobs that can be waited for. */
+  #waitables = 0;
+
+  get zombies(): JobId[] {
+    return [...this.#zombies.keys()];
+  }
+
+  /** A job has become active. */
+  added(job: Job): void {
+    if (isWaitable(job)) this.#waitables++;
+  }
+
+  /** A job has become inactive. */
+  ended(job: Job): void {
+    if (!isWaitable(job)) return;
+    this.#waitables--;
+    const answer = answerFor(job.id, job.facts);
+    const { waiter } = job;
+    const first = waiter ?? this.#anyone.values().next().value;
+    if (waiter !== undefined) this.#waiters--;
+    else if (first !== undefined) this.#anyone.delete(first);
+    if (first !== undefined) first.respond(answer);
+    else if (this.#zombies.size < ZOMBIES_MAX) this.#zombies.set(job.id, `${answer["success"] ? 1 : 0}${String(answer["errstr"])}`);
+  }
+
+  /** A request to wait; undefined: it is kept. Throws FluxError ECHILD. */
+  wait(request: Request, id: JobId, active: ReadonlyMap<JobId, Job>): JsonObject | undefined {
+    const wanted = id === JOBID_ANY ? this.#zombies.keys().next().value : id;
+    const zombie = wanted === undefined ? undefined : this.#zombies.get(wanted);
+    if (wanted !== undefined && zombie !== undefined) {
+      this.#zombies.delete(wanted);
+      return { id: wanted, success: zombie.startsWith("1"), errstr: zombie.slice(1) };
+    }
+    if (id === JOBID_ANY) this.#waitForAny(request);
+    else this.#waitForOne(request, active.get(id));
+    return undefined;
+  }
+
+  #waitForAny(request: Request): void {
+    if (this.#anyone.size + this.#waiters >= this.#waitables) throw noMoreJobs();
+    this.#anyone.add(request);
+    request.onCancel(() => void this.#anyone.delete(request));
+  }
+
+  #waitForOne(request: Request, job: Job | undefined): void {
+    if (job === undefined) throw new FluxError(errno.ECHILD, "invalid job id, or job may be inactive and not waitable");
+    if (job.waiter !== undefined) throw new FluxError(errno.ECHILD, "job id already has a waiter");
+    if (!isWaitable(job)) throw new FluxError(errno.ECHILD, "job was not submitted with FLUX_JOB_WAITABLE");
+    job.waiter = request;
+    this.#waiters++;
+    request.onCancel(() => {
+      job.waiter = undefined;
+      this.#waiters--;
+    });
+    // There may be one job less now for those who wait for any.
+    const last = [...this.#anyone].pop();
+    if (last === undefined || this.#anyone.size + this.#waiters <= this.#waitables) return;
+    this.#anyone.delete(last);
+    last.fail(noMoreJobs());
+  }
+}
+
+function noMoreJobs(): FluxError {
+  return new FluxError(errno.ECHILD, "there are no more waitable jobs");
+}
+
+function answerFor(id: JobId, facts: Facts): JsonObject {
+  if (facts.end?.name === "exception") {
+    const { type, note } = facts.end.context ?? {};
+    return { id, success: false, errstr: `Fatal exception type=${String(type)} ${String(note)}` };
+  }
+  const errstr = describeStatus(facts.status ?? 0);
+  return { id, success: errstr === "", errstr };
+}
+
+/** "" for success. A shell exits with 128 + N when a task was ended by signal N. */
+export function describeStatus(status: number): string {
+  const code = exitCode(status);
+  if (code === undefined) return `job shell ${describeSignal(termSignal(status) ?? 0)}`;
+  if (code > 128) return `task(s) ${describeSignal(code - 128)}`;
+  return code === 0 ? "" : `task(s) exited with exit code ${code}`;
+}
