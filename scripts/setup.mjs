@@ -62,7 +62,8 @@ function build() {
   if (existsSync(executable) && statSync(executable).mtimeMs >= sources_ms) return;
   console.error("setup: building dist/flux");
   mkdirSync("dist", { recursive: true });
-  const flags = ["--compile", "--minify", "--bytecode", "--format=esm", "--target=bun"];
+  // Without --splitting each command would pay at its start for what all the others import from the runtime: 7 ms.
+  const flags = ["--compile", "--minify", "--bytecode", "--splitting", "--format=esm", "--target=bun"];
   const isolation = ["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig", "--compile-autoload-package-json"];
   // Built beside its place and renamed: a running broker keeps its file, and nobody starts half an executable.
   run(bun, ["build", ...flags, ...isolation, "src/main.ts", "--outfile", `${executable}.new`]);

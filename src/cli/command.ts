@@ -15,8 +15,8 @@
 //
 // Long options may be shortened to a unique prefix, as getopt_long allows. With `passThrough`, options end at the
 // first word that isn't one: the rest is somebody else's command line.
-import { Command, CommanderError, Option } from "commander";
 import { FluxError } from "../message/errno.ts";
+import { GetoptError, type GetoptProblem, GetoptValueError, optionHelp, parseWords } from "./getopt.ts";
 
 /** How one option is written and read; make them with flag(), text(), value(), … below. */
 export interface OptionSpec<T> {
@@ -155,7 +155,7 @@ export async function runCommand(spec: CommandSpecAny, words: readonly string[])
 
 /** Prints the one line that says why a command failed; returns its exit code. */
 export function reportError(program: string, style: ErrorStyle, err: unknown): number {
-  if (err instanceof OptionError) return reportOptionError(program, err);
+  if (err instanceof OptionError) return reportOptionError(err);
   const prefix = style === "argparse" ? `${program}: ERROR` : program;
   if (err instanceof UsageError) {
     if (err.message !== "") console.error(`${prefix}: ${err.message}`);
@@ -169,12 +169,13 @@ export function reportError(program: string, style: ErrorStyle, err: unknown): n
   return 1;
 }
 
-function reportOptionError(program: string, err: OptionError): number {
+function reportOptionError(err: OptionError): number {
   if (err.spec.style === "argparse") {
     console.error(`usage: ${err.path} ${err.spec.usage ?? "[OPTIONS]"}\n${err.path}: error: ${err.message}`);
     return 2;
   }
-  console.error(`${program}: ${err.message}\nTry \`${program} --help' for more information.`);
+  const name = err.path.replace(/^flux /, "flux-");
+  console.error(`${name}: ${err.message}\nTry \`${name} --help' for more information.`);
   return 1;
 }
 
@@ -183,8 +184,8 @@ async function dispatch(spec: CommandSpecAny, words: readonly string[], program:
   const sub = spec.subcommands?.find((s) => s.name === first);
   if (sub !== undefined) return dispatch(sub, rest, program, `${path} ${sub.name}`);
   if (spec.run === undefined) return missingSubcommand(spec, first, path);
-  const parsed = parseWords(spec, words, path);
-  if (typeof parsed === "number") return parsed;
+  const parsed = parseOptions(spec, words, path);
+  if (parsed === undefined) return 0;
   return spec.run({ ...parsed, program });
 }
 
@@ -202,129 +203,34 @@ function missingSubcommand(spec: CommandSpecAny, first: string | undefined, path
   throw new OptionError(first.startsWith("-") ? `unrecognized option '${first}'` : `Unknown subcommand '${first}'`, spec, path);
 }
 
-interface Parsed {
-  options: Record<string, unknown>;
-  args: string[];
-}
-
-/** Options and arguments, or the exit code when help was asked for. */
-function parseWords(spec: CommandSpecAny, words: readonly string[], path: string): Parsed | number {
-  const specs = spec.options ?? {};
-  const command = new Command(path);
-  command
-    .usage(spec.usage ?? "[OPTIONS]")
-    .description(spec.details ?? spec.summary)
-    .helpOption("-h, --help", "show this help and exit")
-    .argument("[args...]")
-    .enablePositionalOptions()
-    .passThroughOptions(spec.passThrough === true)
-    .allowExcessArguments()
-    .showSuggestionAfterError(false)
-    .configureHelp({ visibleArguments: () => [] })
-    .configureOutput({ writeOut: (s) => process.stdout.write(s), writeErr: () => {} })
-    .exitOverride();
-  const values: Record<string, unknown> = {};
-  for (const [key, option] of Object.entries(specs)) {
-    values[key] = option.initial;
-    command.addOption(
-      toCommander(
-        option,
-        (v) => (values[key] = v),
-        () => values[key],
-      ),
-    );
-  }
+/** Options and arguments; undefined when help was asked for, and shown. */
+function parseOptions(spec: CommandSpecAny, words: readonly string[], path: string): Pick<Invocation<OptionSpecs>, "options" | "args"> | undefined {
   try {
-    command.parse(expandPrefixes(spec, words, path), { from: "user" });
+    const { values, args, wantsHelp } = parseWords(spec.options ?? {}, words, spec.passThrough === true);
+    if (!wantsHelp) return { options: values, args };
   } catch (err) {
-    if (!(err instanceof CommanderError)) throw err;
-    if (err.exitCode === 0) return 0;
-    throw new OptionError(tidy(err.message, spec.style), spec, path);
+    if (err instanceof GetoptError) throw new OptionError(problemText(err.problem, spec.style), spec, path);
+    if (err instanceof GetoptValueError) throw new UsageError(`invalid value '${err.given}' for ${err.option}: ${err.message}`);
+    throw err;
   }
-  return { options: values, args: command.args };
+  const usage = `Usage: ${path} ${spec.usage ?? "[OPTIONS]"}`.trimEnd();
+  console.log([usage, "", spec.details ?? spec.summary, "", "Options:", ...optionHelp(spec.options ?? {})].join("\n"));
+  return undefined;
 }
 
-function toCommander(spec: OptionSpec<unknown>, set: (v: unknown) => void, get: () => unknown): Option {
-  const option = new Option(commanderFlags(spec), spec.help);
-  if (spec.hidden === true) option.hideHelp();
-  return option.argParser((given: string) => {
-    if (spec.kind === "flag") set(true);
-    else if (spec.kind === "counter") set(Number(get()) + 1);
-    else if (spec.kind === "list") set([...(get() as unknown[]), parseValue(spec, given)]);
-    else set(parseValue(spec, given));
-    return given;
-  });
-}
-
-function parseValue(spec: OptionSpec<unknown>, given: string): unknown {
-  try {
-    return spec.parse(given);
-  } catch (err) {
-    throw new UsageError(`invalid value '${given}' for ${longName(spec)}: ${err instanceof Error ? err.message : String(err)}`);
+function problemText(problem: GetoptProblem, style: ErrorStyle): string {
+  const { option } = problem;
+  const isArgparse = style === "argparse";
+  switch (problem.kind) {
+    case "unknown":
+      return isArgparse ? `unrecognized arguments: ${option}` : `unrecognized option '${option}'`;
+    case "ambiguous":
+      return isArgparse
+        ? `ambiguous option: ${option} could match ${problem.candidates.join(", ")}`
+        : `option '${option}' is ambiguous; possibilities: ${problem.candidates.map((name) => `'${name}'`).join(" ")}`;
+    case "missing value":
+      return isArgparse ? `argument ${option}: expected one argument` : `option '${option}' requires an argument`;
+    default:
+      return isArgparse ? `argument ${option}: takes no value` : `option '${option}' doesn't allow an argument`;
   }
-}
-
-function longName(spec: OptionSpec<unknown>): string {
-  return /--[A-Za-z0-9-]+/.exec(spec.flags)?.[0] ?? spec.flags;
-}
-
-function shortName(spec: OptionSpec<unknown>): string | undefined {
-  return /^-[A-Za-z0-9](?![\w-])/.exec(spec.flags)?.[0];
-}
-
-/** "-n, --ntasks N" → "-n, --ntasks <N>". */
-function commanderFlags(spec: OptionSpec<unknown>): string {
-  if (spec.kind === "flag" || spec.kind === "counter") return spec.flags;
-  return spec.flags.replace(/ \[?([^\s[\]]+)\]?$/, " <$1>");
-}
-
-/** Makes explicit what getopt_long(3) lets people leave out: unique prefixes of long options, and optional values. */
-function expandPrefixes(spec: CommandSpecAny, words: readonly string[], path: string): string[] {
-  const options = Object.values(spec.options ?? {});
-  const longs = ["--help", ...options.map(longName)];
-  const out: string[] = [];
-  for (let i = 0; i < words.length; i++) {
-    const word = words[i] as string;
-    if (word === "--") return [...out, ...words.slice(i)];
-    if (spec.passThrough === true && (!word.startsWith("-") || word === "-")) return [...out, ...words.slice(i)];
-    const name = /^--[^=]+/.exec(word)?.[0];
-    const full = name === undefined || longs.includes(name) ? name : (uniquePrefix(name, longs, spec, path) ?? name);
-    const expanded = full === undefined || name === undefined ? word : full + word.slice(name.length);
-    out.push(withBareValue(options, expanded));
-    if (takesNextWord(options, expanded) && i + 1 < words.length) out.push(words[++i] as string);
-  }
-  return out;
-}
-
-function uniquePrefix(name: string, longs: readonly string[], spec: CommandSpecAny, path: string): string | undefined {
-  const matching = longs.filter((long) => long.startsWith(name));
-  if (matching.length > 1) throw new OptionError(`option '${name}' is ambiguous: ${matching.join(", ")}`, spec, path);
-  return matching[0];
-}
-
-/** "--color" → "--color=always" for an option whose value may be left out. */
-function withBareValue(options: readonly OptionSpec<unknown>[], word: string): string {
-  const option = options.find((o) => o.bare !== undefined && (word === longName(o) || word === shortName(o)));
-  if (option === undefined) return word;
-  return word.startsWith("--") ? `${word}=${String(option.bare)}` : `${word}${String(option.bare)}`;
-}
-
-/** True when `word` is an option, or a group of short ones, whose value is the next word. */
-function takesNextWord(options: readonly OptionSpec<unknown>[], word: string): boolean {
-  if (!word.startsWith("-") || word === "-" || word.includes("=")) return false;
-  const isSwitch = (o: OptionSpec<unknown>): boolean => o.kind === "flag" || o.kind === "counter";
-  if (word.startsWith("--")) return options.some((o) => !isSwitch(o) && o.bare === undefined && longName(o) === word);
-  for (let i = 1; i < word.length; i++) {
-    const option = options.find((o) => shortName(o) === `-${word[i]}`);
-    if (option === undefined) return false;
-    if (!isSwitch(option)) return i === word.length - 1 && option.bare === undefined;
-  }
-  return false;
-}
-
-function tidy(message: string, style: ErrorStyle): string {
-  const line = message.replace(/^error: /, "").split("\n")[0] as string;
-  const unknown = /^unknown option '(.*)'$/.exec(line);
-  if (unknown === null) return line;
-  return style === "argparse" ? `unrecognized arguments: ${unknown[1]}` : `unrecognized option '${unknown[1]}'`;
 }

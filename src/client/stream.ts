@@ -6,16 +6,19 @@ import type { Message } from "../message/message.ts";
 /** Responses that may wait for their reader. */
 const QUEUE_MAX = 1_000_000;
 
-export class Stream implements AsyncIterableIterator<JsonObject> {
+export class Stream<T = JsonObject> implements AsyncIterableIterator<T> {
   #queue: Message[] = [];
   /** Index of the next message in the queue: shifting a long array is not free. */
   #head = 0;
-  #waiting: { resolve: (r: IteratorResult<JsonObject>) => void; reject: (e: Error) => void } | undefined;
+  #waiting: { resolve: (r: IteratorResult<T>) => void; reject: (e: Error) => void } | undefined;
   #ended = false;
   #error: FluxError | undefined;
 
-  /** `cancel` tells the server that nobody reads any more. */
-  constructor(readonly cancel: () => void) {}
+  /** `cancel` tells the server that nobody reads any more; `read` takes from a response what the reader wants. */
+  constructor(
+    readonly cancel: () => void,
+    readonly read: (message: Message) => T,
+  ) {}
 
   /** One response from the server. Returns true when no more are wanted. For the handle's use. */
   push(message: Message): boolean {
@@ -51,7 +54,7 @@ export class Stream implements AsyncIterableIterator<JsonObject> {
     }
   }
 
-  next(): Promise<IteratorResult<JsonObject>> {
+  next(): Promise<IteratorResult<T>> {
     const message = this.#queue[this.#head];
     if (message !== undefined) {
       this.#take();
@@ -69,7 +72,7 @@ export class Stream implements AsyncIterableIterator<JsonObject> {
   }
 
   /** Leaving the loop: cancels the request. */
-  return(): Promise<IteratorResult<JsonObject>> {
+  return(): Promise<IteratorResult<T>> {
     if (!this.#ended) this.cancel();
     this.#queue = [];
     this.#head = 0;
@@ -89,9 +92,9 @@ export class Stream implements AsyncIterableIterator<JsonObject> {
     }
   }
 
-  #settle(to: { resolve: (r: IteratorResult<JsonObject>) => void; reject: (e: Error) => void }, message: Message): void {
+  #settle(to: { resolve: (r: IteratorResult<T>) => void; reject: (e: Error) => void }, message: Message): void {
     try {
-      to.resolve({ done: false, value: message.payload });
+      to.resolve({ done: false, value: this.read(message) });
     } catch (err) {
       to.reject(err as Error);
     }

@@ -1,0 +1,20 @@
+// flux getattr: one attribute of the broker ("attr.get").
+import { str, unpack } from "../message/unpack.ts";
+import { defineCommand } from "./command.ts";
+import { explain, withFlux } from "./connect.ts";
+import { print, wrongUsage } from "./output.ts";
+
+export default defineCommand({
+  name: "getattr",
+  style: "getopt",
+  summary: "print an attribute of the broker",
+  usage: "name",
+  async run({ args }) {
+    const [name] = args;
+    if (name === undefined || args.length !== 1) throw wrongUsage("flux getattr name");
+    return withFlux(async (h) => {
+      print(unpack(await explain(name, h.rpc("attr.get", { name })), { value: str }).value);
+      return 0;
+    });
+  },
+});

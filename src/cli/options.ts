@@ -1,0 +1,25 @@
+// Checks of option values that many commands share. Each throws an Error that says what is expected.
+import { parseDuration } from "../formats/fsd.ts";
+
+/** An integer from `min` on. */
+export function integer(min: number = 0): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^[+-]?\d+$/.test(text) || !Number.isSafeInteger(value)) throw new Error("expected an integer");
+    if (value < min) throw new Error(`expected ${min} or more`);
+    return value;
+  };
+}
+
+export function real(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value)) throw new Error("expected a number");
+  return value;
+}
+
+/** Flux standard duration (RFC 23) to seconds; not without end. */
+export function seconds(text: string): number {
+  const value = parseDuration(text);
+  if (!Number.isFinite(value)) throw new Error("expected a duration that ends");
+  return value;
+}
