@@ -1,5 +1,6 @@
 // flux: the one executable. The first word names a command; its file is loaded only when it is called.
 import { COMMANDS } from "./cli/commands.ts";
+import { writeStderr } from "./os/stderr.ts";
 
 /** The launcher moves the runtime's own variables out of the way of our start; programs that we start still get them. */
 const KEPT_PREFIX = "FLUX_KEPT_BUN_";
@@ -18,7 +19,7 @@ async function main(words: readonly string[]): Promise<number> {
   if (name === "-V" || name === "--version") return main(["version", ...rest]);
   const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (entry === undefined) {
-    console.error(`flux: '${name}' is not a flux command. See 'flux --help'`);
+    writeStderr(`flux: '${name}' is not a flux command. See 'flux --help'\n`);
     return 1;
   }
   const [{ default: command }, { runCommand }] = await Promise.all([entry.load(), import("./cli/command.ts")]);
@@ -35,7 +36,7 @@ async function help(missing: boolean, words: readonly string[]): Promise<number>
     .filter(([, entry]) => entry.hidden !== true)
     .map(([name, entry]) => `   ${name.padEnd(width + 2)}${entry.summary}`);
   const text = `Usage: flux [OPTIONS] COMMAND ARGS\n\nCommands:\n${lines.join("\n")}\n\nSee 'flux COMMAND --help' for more.`;
-  if (missing) console.error(text);
+  if (missing) writeStderr(`${text}\n`);
   else console.log(text);
   return missing ? 1 : 0;
 }

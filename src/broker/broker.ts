@@ -4,7 +4,6 @@
 //
 // Nothing else in src/broker makes a part of another file's.
 import { randomUUID } from "node:crypto";
-import { writeSync } from "node:fs";
 import type { Flux } from "../client/flux.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import type { JsonObject } from "../formats/json.ts";
@@ -16,6 +15,7 @@ import { hostname as systemHostname } from "../os/hostname.ts";
 import { launchNofile } from "../os/limits.ts";
 import { systemRandom } from "../os/random.ts";
 import { SOCKET_PATH_MAX_BYTES } from "../os/socket-path.ts";
+import { writeStderr } from "../os/stderr.ts";
 import { removeDirectory } from "../os/tmpdir.ts";
 import { parseDuration } from "../formats/fsd.ts";
 import { encodeZ85, generateKeypair } from "../transport/zmtp/mod.ts";
@@ -142,7 +142,7 @@ class Broker {
     quorumSize(attrs.require("broker.quorum"), size);
 
     this.#log = new Log({ rank, attrs, forward: (line) => this.#forwardLog(line), writeStderr });
-    this.#router = new Router({ rank, topology: this.#topology, warn: (text) => this.#log.write(4, text) });
+    this.#router = new Router({ rank, topology: this.#topology, owner: this.#owner, warn: (text) => this.#log.write(4, text) });
     this.#overlay = this.#newOverlay();
     this.#h = openInternal(this.#router, this.#owner, { name: "broker", ownService: "service" }, randomUUID).handle;
     this.#host = new ModuleHost({
@@ -269,8 +269,14 @@ class Broker {
     };
     const signals: readonly NodeJS.Signals[] = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"];
     for (const signal of signals) process.on(signal, kill);
+    // An exception that nobody caught is a bug of one part; the others, and the jobs, go on.
+    const bug = (err: unknown): void => this.#log.write(2, `internal error: ${err instanceof Error ? (err.stack ?? err.message) : String(err)}`);
+    process.on("uncaughtException", bug);
+    process.on("unhandledRejection", bug);
     this.#removeHandlers = () => {
       for (const signal of signals) process.off(signal, kill);
+      process.off("uncaughtException", bug);
+      process.off("unhandledRejection", bug);
     };
   }
 
@@ -399,13 +405,4 @@ function seconds(attrs: Attributes, name: string): number {
 
 function range(size: number): number[] {
   return Array.from({ length: size }, (_, i) => i);
-}
-
-/** Straight to the descriptor: nothing is lost at exit, and its flags stay as they are for programs after us. */
-function writeStderr(text: string): void {
-  try {
-    writeSync(2, text);
-  } catch {
-    // Nobody reads stderr any more. There is no other place to say so.
-  }
 }

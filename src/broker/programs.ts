@@ -6,7 +6,8 @@ import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
 import { inOwnGroup, isTerminal, type OwnGroup } from "../os/foreground.ts";
 import type { Clock, Timer } from "../os/clock.ts";
 import { exitCodeOf, signalNumber, termSignalOf } from "../os/signals.ts";
-import { type Child, spawnProcess } from "../os/spawn.ts";
+import { type Child, sendSignal, spawnProcess } from "../os/spawn.ts";
+import { descendantsOf, readProcess } from "../os/process-tree.ts";
 
 export interface Command {
   readonly argv: readonly string[];
@@ -100,11 +101,12 @@ export class Programs {
 
   #signal(running: Running, signal: string): void {
     const { group, child } = running;
-    if (group?.isSeparate !== true) {
-      child.kill(signal);
-      return;
-    }
-    signalGroup(group.pgid, signal);
+    if (group?.isSeparate === true) return signalGroup(group.pgid, signal);
+    // It shares our group: whatever it has started there goes with it.
+    const pgid = readProcess(process.pid)?.pgid;
+    const descendants = descendantsOf(child.pid).filter((entry) => entry.pgid === pgid);
+    child.kill(signal);
+    for (const { pid } of descendants) sendSignal(pid, signal);
   }
 
   async #runOne(name: string, index: number, command: Command): Promise<number> {

@@ -16,7 +16,7 @@ import {
   NODEID_ANY,
   requestMessage,
 } from "../message/message.ts";
-import { isOwner } from "../message/roles.ts";
+import { isOwner, ROLE_OWNER } from "../message/roles.ts";
 import { childToward, type Topology } from "./overlay/topology.ts";
 import { RpcTracker } from "./rpc-tracker.ts";
 
@@ -44,6 +44,8 @@ export interface Peer {
 export interface RouterOptions {
   readonly rank: number;
   readonly topology: Topology;
+  /** User id of the instance owner, in whose name the broker answers. Default: ours. */
+  readonly owner?: number;
   /** Something went wrong that nobody waits for an answer about. */
   readonly warn: (text: string) => void;
 }
@@ -71,6 +73,7 @@ export class Router {
   readonly rank: number;
   topology: Topology;
   readonly #warn: (text: string) => void;
+  readonly #owner: number;
   readonly #endpoints = new Map<string, EndpointState>();
   readonly #services = new Map<string, Endpoint>();
   readonly #peers = new Map<string, PeerState>();
@@ -83,6 +86,7 @@ export class Router {
     this.rank = options.rank;
     this.topology = options.topology;
     this.#warn = options.warn;
+    this.#owner = options.owner ?? process.getuid?.() ?? 0;
   }
 
   get eventSequence(): number {
@@ -179,7 +183,7 @@ export class Router {
   #dropPeer(state: PeerState): void {
     this.#peers.delete(state.peer.id);
     const error = new FluxError(errno.EHOSTUNREACH, `lost the connection to broker ${state.peer.rank}`);
-    for (const request of state.tracker.takeAll()) this.#routeResponse(errorResponse(request, error));
+    for (const request of state.tracker.takeAll()) this.#routeError(request, error);
   }
 
   // ---- messages coming in
@@ -285,7 +289,15 @@ export class Router {
   }
 
   #refuse(request: Message, error: FluxError): void {
-    if (request.wantsResponse) this.#routeResponse(errorResponse(request, error));
+    if (request.wantsResponse) this.#routeError(request, error);
+  }
+
+  /** An answer of the broker itself. Stock clients take no response without credentials. */
+  #routeError(request: Message, error: FluxError): void {
+    const response = errorResponse(request, error);
+    response.userid = this.#owner;
+    response.rolemask = ROLE_OWNER;
+    this.#routeResponse(response);
   }
 
   #routeResponse(response: Message): void {

@@ -6,6 +6,7 @@ import { parseDuration } from "../formats/fsd.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import { Taskmap } from "../formats/taskmap.ts";
 import { strerror, toFluxError } from "../message/errno.ts";
+import { writeStderr } from "../os/stderr.ts";
 import { brokerOptionSpecs, toBrokerOptions } from "./broker-options.ts";
 import { defineCommand, flag, hidden, list, optional, text, UsageError, value, valueOr } from "./command.ts";
 
@@ -102,7 +103,7 @@ function recoveryWords(target: string): string[] {
 /** This process becomes the broker. */
 async function runHere(words: readonly string[], command: readonly string[], verbose: number, noexec: boolean, wrap: readonly string[]): Promise<number> {
   const { selfCommand } = await import("../os/self.ts");
-  if (verbose > 0) console.error(`flux-start: ${[...wrap, ...selfCommand(), "broker", ...words, ...command].join(" ")}`);
+  if (verbose > 0) writeStderr(`flux-start: ${[...wrap, ...selfCommand(), "broker", ...words, ...command].join(" ")}\n`);
   if (noexec) return 0;
   if (wrap.length > 0) {
     const { shellExitCode } = await import("../os/signals.ts");

@@ -40,24 +40,19 @@ export function spawnPty(options: PtyOptions): PtyChild {
   const size = options.size ?? { columns: 80, rows: 24 };
   const gone = Promise.withResolvers<ExitStatus>();
   const silent = Promise.withResolvers<void>();
-  const terminal = new Bun.Terminal({
-    cols: size.columns,
-    rows: size.rows,
-    data: (_, chunk) => options.onData?.(chunk),
-    exit: () => silent.resolve(),
+  // Only a terminal that is made by the spawn itself becomes the child's controlling terminal.
+  const { pid, terminal } = startProgram(program, options, {
+    terminal: {
+      cols: size.columns,
+      rows: size.rows,
+      data: (_, chunk) => options.onData?.(chunk),
+      exit: () => silent.resolve(),
+    },
+    onExit(_, exitCode, signal) {
+      gone.resolve({ status: waitStatus(exitCode, signal) });
+    },
   });
-  let pid: number;
-  try {
-    ({ pid } = startProgram(program, options, {
-      terminal,
-      onExit(_, exitCode, signal) {
-        gone.resolve({ status: waitStatus(exitCode, signal) });
-      },
-    }));
-  } catch (error) {
-    terminal.close();
-    throw error;
-  }
+  if (terminal === undefined) throw new FluxError(errno.ENOTTY, "the runtime made no terminal");
   const exited = gone.promise.then(async (exit) => {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const limit = new Promise<void>((resolve) => {

@@ -6,7 +6,8 @@ import { saveTerminal } from "../../os/foreground.ts";
 import { NOFILE_VARIABLE, launchNofile } from "../../os/limits.ts";
 import { selfCommand } from "../../os/self.ts";
 import { exitCodeOf, termSignalOf } from "../../os/signals.ts";
-import { type Child, spawnProcess } from "../../os/spawn.ts";
+import { type Child, sendSignal, spawnProcess } from "../../os/spawn.ts";
+import { writeStderr } from "../../os/stderr.ts";
 import { makeTemporaryDirectory, removeDirectory } from "../../os/tmpdir.ts";
 import { formatProcessMapping } from "../../pmi/process-mapping.ts";
 import { pmiEndpoint, pmiEnvironment } from "../../pmi/serve-fd.ts";
@@ -36,6 +37,8 @@ export interface StartOptions {
 /** Descriptors of a broker: the first two extra ones. */
 const PMI_FD = 3;
 const LIFELINE_FD = 4;
+/** After the exit timeout, how long the leader may take to go down in order. */
+const LEADER_GRACE_MS = 3000;
 
 /** Runs an instance; resolves to its exit code. */
 export async function startInstance(options: StartOptions): Promise<number> {
@@ -145,6 +148,8 @@ class Starter {
     const code = exitCodeOf(status) ?? 128 + (signal ?? 0);
     if (signal !== undefined) say(`${rank} (pid ${child.pid}) ${SIGNAL_TEXTS[signal] ?? `Signal ${signal}`}`);
     else if (code !== 0) say(`${rank} (pid ${child.pid}) exited with rc=${code}`);
+    // The initial program of a leader that was killed has nobody else to end it: its group has the leader's number.
+    if (rank === 0 && signal !== undefined) for (const end of ["SIGHUP", "SIGTERM", "SIGKILL"]) sendSignal(-child.pid, end);
     const { exitMode, exitTimeout_ms } = this.#options;
     if (exitMode === "any") this.#exitCode = Math.max(this.#exitCode, code);
     else if (rank === 0) this.#exitCode = code;
@@ -153,7 +158,16 @@ class Starter {
     this.#killTimer = setTimeout(() => this.#timedOut(), exitTimeout_ms);
   }
 
+  /** The leader may still take the rest down in order, and the initial program with it. */
   #timedOut(): void {
+    if (this.#brokers.size === 0) return;
+    const leader = this.#brokers.get(0);
+    if (leader === undefined) return this.#killAll();
+    leader.kill("SIGTERM");
+    this.#killTimer = setTimeout(() => this.#killAll(), LEADER_GRACE_MS);
+  }
+
+  #killAll(): void {
     if (this.#brokers.size === 0) return;
     say(`Exit timeout: killed rank ${IdSet.from(this.#brokers.keys()).toString()}`);
     this.#signalAll("SIGKILL");
@@ -174,5 +188,5 @@ class Starter {
 }
 
 function say(text: string): void {
-  console.error(`flux-start: ${text}`);
+  writeStderr(`flux-start: ${text}\n`);
 }
