@@ -13,6 +13,7 @@ export interface CommandEntry {
 export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   start: { summary: "bootstrap a Flux instance", load: () => import("./start.ts") },
   broker: { summary: "run one Flux broker", load: () => import("./broker.ts"), hidden: true },
+  shell: { summary: "run the tasks of a job", load: () => import("./shell.ts"), hidden: true },
   kvs: { summary: "read and write the instance's key-value store", load: () => import("./kvs.ts") },
   ping: { summary: "measure the round trip to a service", load: () => import("./ping.ts") },
   getattr: { summary: "print an attribute of the broker", load: () => import("./getattr.ts") },

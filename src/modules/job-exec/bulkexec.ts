@@ -1,0 +1,191 @@
+// Bulkexec: a job as shells, one on each of its nodes, started by the job-exec of that node's broker (shells.ts).
+import type { Stream } from "../../client/stream.ts";
+import { Hostlist } from "../../formats/hostlist.ts";
+import { IdSet } from "../../formats/idset.ts";
+import { formatDuration } from "../../formats/fsd.ts";
+import type { JsonObject } from "../../formats/json.ts";
+import { describeSignal } from "../../formats/signal.ts";
+import { termSignal } from "../../formats/waitstatus.ts";
+import { errno, type FluxError, toFluxError } from "../../message/errno.ts";
+import { unpack } from "../../message/unpack.ts";
+import type { Timer } from "../../os/clock.ts";
+import { reportSpec } from "../../shell/protocol.ts";
+import { type ActiveJob, type Execution, fatal, jobComplete, jobStarted, postEvent, raise } from "./job.ts";
+
+interface JobShell {
+  readonly shellRank: number;
+  readonly brokerRank: number;
+  readonly host: string;
+  stream: Stream | undefined;
+  ready: boolean;
+  running: boolean;
+  /** Wait status, when it is gone. */
+  status: number | undefined;
+}
+
+export function bulkExecution(job: ActiveJob): Execution {
+  const { h, clock } = job.context;
+  const shells: JobShell[] = job.nodes.map((node, shellRank) => ({
+    shellRank,
+    brokerRank: node.brokerRank,
+    host: node.host,
+    stream: undefined,
+    ready: false,
+    running: false,
+    status: undefined,
+  }));
+  const many = shells.length > 1;
+  let nReady = 0;
+  let nRunning = 0;
+  let nGone = 0;
+  let atStart: string | undefined;
+  let barrierTimer: Timer | undefined;
+  let exitTimer: Timer | undefined;
+
+  const order = (shell: JobShell, what: JsonObject): void => {
+    if (shell.status === undefined) h.notify("job-exec.shell-control", { id: job.id, ...what }, { nodeid: shell.brokerRank });
+  };
+
+  const ready = (shell: JobShell): void => {
+    if (shell.ready) return;
+    shell.ready = true;
+    if (++nReady < shells.length) return;
+    clock.clear(barrierTimer);
+    jobStarted(job);
+    if (many) for (const each of shells) order(each, { type: "go" });
+  };
+
+  const running = (shell: JobShell): void => {
+    if (shell.running) return;
+    shell.running = true;
+    ready(shell);
+    if (++nRunning === shells.length && atStart !== undefined) job.guest.append("exec.eventlog", atStart);
+  };
+
+  const gone = (shell: JobShell, status: number): void => {
+    if (shell.status !== undefined) return;
+    shell.status = status;
+    nGone++;
+    if (shell.shellRank === 0) leaderGone(shell, status);
+    if (many && nReady < shells.length) beforeBarrier(shell);
+    const signum = termSignal(status);
+    if (signum !== undefined) killedBy(shell, signum);
+    if (nGone < shells.length) return;
+    clock.clear(barrierTimer);
+    clock.clear(exitTimer);
+    jobComplete(job, shells.reduce((most, each) => Math.max(most, each.status ?? 0), 0));
+  };
+
+  const leaderGone = (shell: JobShell, status: number): void => {
+    const active = activeRanks();
+    const more = active.isEmpty ? {} : { active_ranks: active.toString() };
+    postEvent(job, "shell-exit", { rank: shell.brokerRank, wait_status: status, ...more });
+    const timeout_s = job.context.config.shellExitTimeout_s;
+    if (active.isEmpty || timeout_s <= 0 || job.exceptionInProgress) return;
+    exitTimer = clock.setTimer(timeout_s * 1000, () => {
+      const left = activeRanks();
+      const what = `rank${left.count > 1 ? "s" : ""} ${left.toString()}`;
+      fatal(job, `job shells still active on ${hostsOf(shells, left)} (${what}) ${formatDuration(timeout_s)} after leader shell exit`);
+    });
+  };
+
+  /** A shell that ends before all are ready would let the others wait for ever. */
+  const beforeBarrier = (shell: JobShell): void => {
+    if (!job.exceptionInProgress) fatal(job, `${shell.host} (ranks ${shell.brokerRank}) terminated before first barrier`);
+    for (const each of shells) order(each, { type: "kill", signum: job.context.config.termSignal });
+    for (const each of shells) if (each.ready && !each.running) order(each, { type: "go" });
+  };
+
+  const killedBy = (shell: JobShell, signum: number): void => {
+    if (shell.shellRank === 0) return fatal(job, `shell rank 0 (on ${shell.host}): ${describeSignal(signum)}`);
+    lost(shell, `shell rank ${shell.shellRank} (on ${shell.host}): ${describeSignal(signum)}`);
+  };
+
+  /** The leader must know, since it waits for what this shell would have said. */
+  const lost = (shell: JobShell, text: string): void => {
+    const critical = job.critical.has(shell.shellRank);
+    if (!critical) raise(job, "node-failure", SEVERITY_CRIT, text);
+    const leader = shells[0];
+    const severity = critical ? 0 : SEVERITY_CRIT;
+    if (leader !== undefined) order(leader, { type: "lost-shell", shell_rank: shell.shellRank, severity, message: critical ? text : "" });
+  };
+
+  const failed = (shell: JobShell, error: FluxError): void => {
+    const { host, brokerRank, shellRank } = shell;
+    if (error.errno === errno.EHOSTUNREACH) {
+      const critical = job.critical.has(shellRank);
+      if (shellRank !== 0) lost(shell, `node failure on ${host} (shell rank ${shellRank})`);
+      if (critical || shellRank === 0) fatal(job, `node failure on ${host} (rank ${brokerRank})`);
+    } else if (error.errno === errno.ENOSYS) fatal(job, `job-exec service is not loaded on ${host} (rank ${brokerRank})`);
+    else fatal(job, `job shell exec error on broker ${host} (rank ${brokerRank}): ${error.message}`);
+    gone(shell, 1 << 8);
+  };
+
+  const report = (shell: JobShell, payload: JsonObject): void => {
+    const { phase, status, append, at_start } = unpack(payload, reportSpec);
+    if (at_start !== undefined) atStart = at_start;
+    for (const key of ["exec.eventlog", "output", "input"] as const) {
+      const text = append?.[key];
+      if (text !== undefined && phase !== "exited") job.guest.append(key, text);
+    }
+    if (phase === "ready") ready(shell);
+    else if (phase === "running") running(shell);
+    for (const key of ["exec.eventlog", "output", "input"] as const) {
+      const text = append?.[key];
+      if (text !== undefined && phase === "exited") job.guest.append(key, text);
+    }
+    if (phase !== "exited") return;
+    if (!many && nReady === 0) ready(shell);
+    gone(shell, status ?? 0);
+  };
+
+  const activeRanks = (): IdSet => IdSet.from(shells.filter((shell) => shell.status === undefined).map((shell) => shell.brokerRank));
+
+  const follow = async (shell: JobShell, stream: Stream): Promise<void> => {
+    try {
+      for await (const payload of stream) report(shell, payload);
+      if (shell.status === undefined) gone(shell, 1 << 8);
+    } catch (err) {
+      if (shell.status === undefined) failed(shell, toFluxError(err));
+    }
+  };
+
+  return {
+    name: "bulk-exec",
+    start() {
+      const barrier_s = job.context.config.barrierTimeout_s;
+      if (many && barrier_s > 0) barrierTimer = clock.setTimer(barrier_s * 1000, () => barrierExpired(job, shells, barrier_s));
+      const { id, userid, jobspec, R } = job;
+      for (const shell of shells) {
+        const payload = { id, userid, shell_rank: shell.shellRank, namespace: job.guest.namespace, jobspec, R };
+        shell.stream = h.stream("job-exec.shell-start", payload, { nodeid: shell.brokerRank });
+        follow(shell, shell.stream).catch((err: unknown) => h.log(3, `job ${job.id}: ${toFluxError(err).message}`));
+      }
+    },
+    kill(signum) {
+      for (const shell of shells) order(shell, { type: "kill", signum });
+    },
+    killShells() {
+      for (const shell of shells) order(shell, { type: "kill-shell" });
+    },
+    expiration(expiration) {
+      for (const shell of shells) order(shell, { type: "expiration", expiration });
+    },
+    activeRanks,
+    get stats() {
+      return { total_shells: shells.length, active_shells: shells.length - nGone, active_ranks: activeRanks().toString() };
+    },
+  };
+}
+
+/** Severity of an exception that is critical but not fatal. */
+const SEVERITY_CRIT = 2;
+
+function hostsOf(shells: readonly JobShell[], ranks: IdSet): string {
+  return Hostlist.from(shells.filter((shell) => ranks.has(shell.brokerRank)).map((shell) => shell.host)).toString();
+}
+
+function barrierExpired(job: ActiveJob, shells: readonly JobShell[], timeout_s: number): void {
+  const late = IdSet.from(shells.filter((shell) => !shell.ready).map((shell) => shell.brokerRank));
+  fatal(job, `start barrier timeout (${formatDuration(timeout_s)}) waiting for ${late.count}/${shells.length} nodes (rank${late.count > 1 ? "s" : ""} ${late.toString()})`);
+}

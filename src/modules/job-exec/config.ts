@@ -1,0 +1,131 @@
+// Settings of job-exec: the [exec] table of the configuration, then module arguments NAME=VALUE.
+import { parseDuration } from "../../formats/fsd.ts";
+import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
+import { parseSignal, signalName } from "../../formats/signal.ts";
+import { errno, FluxError } from "../../message/errno.ts";
+
+export interface ExecConfig {
+  /** From the first signal to SIGKILL, and between the kills of a job's tasks; five times as long to the first kill of its shells. */
+  readonly killTimeout_s: number;
+  readonly maxKillCount: number;
+  /** Gives up on processes that cannot be killed after this long; -1: after maxKillCount attempts. */
+  readonly maxKillTimeout_s: number;
+  readonly termSignal: number;
+  readonly killSignal: number;
+  /** A job that started later than this share (percent) of its duration gets the lost time back. */
+  readonly maxStartDelay_percent: number;
+  /** Other shells may outlive the leader by this; 0 or less: for ever. */
+  readonly shellExitTimeout_s: number;
+  /** All shells must be ready within this; 0: no limit. */
+  readonly barrierTimeout_s: number;
+  /** Idle shells that a broker keeps. */
+  readonly poolSize: number | undefined;
+  /** Jobs that one shell process runs before it is replaced. */
+  readonly shellJobsMax: number;
+  /** Guests may use simulated execution. */
+  readonly testexecGuests: boolean;
+}
+
+const DEFAULTS: ExecConfig = {
+  killTimeout_s: 5,
+  maxKillCount: 8,
+  maxKillTimeout_s: -1,
+  termSignal: 15,
+  killSignal: 9,
+  maxStartDelay_percent: 25,
+  shellExitTimeout_s: 0,
+  barrierTimeout_s: 1800,
+  poolSize: undefined,
+  shellJobsMax: 1000,
+  testexecGuests: false,
+};
+
+/** Throws FluxError EINVAL naming what is wrong. */
+export function parseExecConfig(config: JsonObject, args: readonly string[]): ExecConfig {
+  const table: Record<string, Json> = isJsonObject(config["exec"]) ? { ...config["exec"] } : {};
+  for (const arg of args) {
+    const at = arg.indexOf("=");
+    if (at > 0) table[arg.slice(0, at)] = arg.slice(at + 1);
+  }
+  const testexec = isJsonObject(table["testexec"]) ? table["testexec"] : {};
+  return {
+    killTimeout_s: duration(table, "kill-timeout", DEFAULTS.killTimeout_s),
+    maxKillCount: count(table, "max-kill-count", DEFAULTS.maxKillCount),
+    maxKillTimeout_s: duration(table, "max-kill-timeout", DEFAULTS.maxKillTimeout_s),
+    termSignal: signal(table, "term-signal", DEFAULTS.termSignal),
+    killSignal: signal(table, "kill-signal", DEFAULTS.killSignal),
+    maxStartDelay_percent: numeric(table, "max-start-delay-percent", DEFAULTS.maxStartDelay_percent),
+    shellExitTimeout_s: duration(table, "shell-exit-timeout", DEFAULTS.shellExitTimeout_s),
+    barrierTimeout_s: duration(table, "barrier-timeout", DEFAULTS.barrierTimeout_s),
+    poolSize: table["shell-pool-size"] === undefined ? undefined : numeric(table, "shell-pool-size", 0),
+    shellJobsMax: count(table, "shell-jobs-max", DEFAULTS.shellJobsMax),
+    testexecGuests: testexec["allow-guests"] === true,
+  };
+}
+
+/** As "job-exec.stats-get" shows them. */
+export function describeConfig(config: ExecConfig): JsonObject {
+  const most = config.maxKillTimeout_s > 0 ? config.maxKillTimeout_s : longestKill_s(config);
+  return {
+    method: "bulk-exec",
+    "kill-timeout": config.killTimeout_s,
+    "term-signal": signalName(config.termSignal),
+    "kill-signal": signalName(config.killSignal),
+    "max-kill-count": config.maxKillCount,
+    "max-kill-timeout": config.maxKillTimeout_s,
+    "effective-max-kill-timeout": most,
+  };
+}
+
+/** How long maxKillCount attempts take, with the waits doubling up to five minutes. */
+function longestKill_s(config: ExecConfig): number {
+  let wait_s = config.killTimeout_s;
+  let total_s = wait_s * 5;
+  for (let i = 1; i < config.maxKillCount; i++) {
+    wait_s = Math.min(300, wait_s * 2);
+    total_s += wait_s;
+  }
+  return total_s;
+}
+
+function invalid(name: string, value: Json | undefined): FluxError {
+  return new FluxError(errno.EINVAL, `invalid ${name}: ${String(value)}`);
+}
+
+function duration(table: Readonly<Record<string, Json>>, name: string, fallback: number): number {
+  const value = table[name];
+  if (value === undefined) return fallback;
+  if (typeof value === "number" && value > 0) return value;
+  try {
+    if (typeof value !== "string") throw invalid(name, value);
+    const seconds = parseDuration(value);
+    if (seconds === 0) throw invalid(name, value);
+    return seconds;
+  } catch {
+    throw invalid(name, value);
+  }
+}
+
+function numeric(table: Readonly<Record<string, Json>>, name: string, fallback: number): number {
+  const value = table[name];
+  if (value === undefined) return fallback;
+  const number = Number(value);
+  if (!Number.isFinite(number) || number < 0) throw invalid(name, value);
+  return number;
+}
+
+function count(table: Readonly<Record<string, Json>>, name: string, fallback: number): number {
+  const number = numeric(table, name, fallback);
+  if (!Number.isInteger(number) || number <= 0) throw new FluxError(errno.EINVAL, `invalid ${name}=${String(table[name])}`);
+  return number;
+}
+
+function signal(table: Readonly<Record<string, Json>>, name: string, fallback: number): number {
+  const value = table[name];
+  if (value === undefined) return fallback;
+  try {
+    return parseSignal(String(value));
+  } catch {
+    throw invalid(name, value);
+  }
+}

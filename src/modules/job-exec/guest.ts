@@ -1,0 +1,147 @@
+// Guest: a job's KVS namespace "job-ID" while it runs, and its way into the primary namespace as `job.….guest` at the end (RFC 16).
+//
+// Appends are joined for some milliseconds into one commit of the namespace. The links of jobs that end at the same time, and all of
+// what simulated jobs write, go into the primary namespace in shared commits.
+import type { Flux } from "../../client/flux.ts";
+import { jobKvsPath, type JobId } from "../../formats/fluid.ts";
+import type { JsonObject } from "../../formats/json.ts";
+import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
+import { str, unpack } from "../../message/unpack.ts";
+import type { Clock, Timer } from "../../os/clock.ts";
+import type { GuestKey } from "../../shell/protocol.ts";
+
+/** FLUX_KVS_APPEND. */
+const KVS_APPEND = 32;
+/** sha1 of the empty directory object: what a namespace begins with. */
+const BATCH_MS = 10;
+
+/** Operations on the primary namespace, many jobs in one commit. */
+export interface PrimaryWriter {
+  /** Resolves when committed. */
+  write(ops: readonly JsonObject[]): Promise<void>;
+}
+
+/** Operations of one commit at most. */
+const OPS_MAX = 500;
+
+export function primaryWriter(h: Flux): PrimaryWriter {
+  let waiting: { ops: readonly JsonObject[]; done: PromiseWithResolvers<void> }[] = [];
+  let busy = false;
+  const next = (): void => {
+    if (busy || waiting.length === 0) return;
+    busy = true;
+    const batch: typeof waiting = [];
+    let count = 0;
+    while (waiting.length > batch.length && (batch.length === 0 || count < OPS_MAX)) {
+      const item = waiting[batch.length];
+      if (item === undefined) break;
+      batch.push(item);
+      count += item.ops.length;
+    }
+    waiting = waiting.slice(batch.length);
+    h.rpc("kvs.commit", { namespace: "primary", flags: 0, ops: batch.flatMap((item) => item.ops) })
+      .then(
+        () => batch.forEach((item) => item.done.resolve()),
+        (err: unknown) => batch.forEach((item) => item.done.reject(toFluxError(err, errno.EIO))),
+      )
+      .finally(() => {
+        busy = false;
+        next();
+      });
+  };
+  return {
+    async write(ops) {
+      const done = Promise.withResolvers<void>();
+      waiting.push({ ops, done });
+      // After the others of this turn.
+      if (waiting.length === 1 && !busy) setImmediate(next);
+      return done.promise;
+    },
+  };
+}
+
+export interface Guest {
+  readonly namespace: string;
+  /** Makes the namespace, or takes the one that is there already. */
+  create(): Promise<void>;
+  append(key: GuestKey, text: string): void;
+  /** Commits what is appended and links the namespace into the primary one; then removes it. */
+  finish(): Promise<void>;
+}
+
+export interface GuestOptions {
+  readonly h: Flux;
+  readonly clock: Clock;
+  readonly id: JobId;
+  readonly userid: number;
+  readonly primary: PrimaryWriter;
+  /** Blobref of an empty directory. */
+  readonly emptyRoot: string;
+  readonly onError: (error: FluxError) => void;
+}
+
+export function appendOp(key: string, text: string): JsonObject {
+  return { key, flags: KVS_APPEND, dirent: { ver: 1, type: "val", data: Buffer.from(text).toString("base64") } };
+}
+
+export function openGuest(options: GuestOptions): Guest {
+  const { h, clock } = options;
+  const namespace = `job-${options.id}`;
+  const pending = new Map<GuestKey, string>();
+  let timer: Timer | undefined;
+  let committing: Promise<string | undefined> | undefined;
+  let created = false;
+  let finishing = false;
+
+  const commit = async (): Promise<string | undefined> => {
+    const ops = [...pending].map(([key, text]) => appendOp(key, text));
+    pending.clear();
+    const answer = await h.rpc("kvs.commit", { namespace, flags: 0, ops });
+    return typeof answer["rootref"] === "string" ? answer["rootref"] : undefined;
+  };
+
+  const tick = (): void => {
+    timer = undefined;
+    if (!created || committing !== undefined || pending.size === 0 || finishing) return;
+    committing = commit()
+      .catch((err: unknown) => {
+        options.onError(toFluxError(err, errno.EIO));
+        return undefined;
+      })
+      .finally(() => {
+        committing = undefined;
+        if (pending.size > 0) arm();
+      });
+  };
+  const arm = (): void => {
+    timer ??= clock.setTimer(BATCH_MS, tick);
+  };
+
+  return {
+    namespace,
+    async create() {
+      try {
+        await h.rpc("kvs.namespace-create", { namespace, rootref: options.emptyRoot, owner: options.userid, flags: 0 });
+      } catch (err) {
+        if (!isErrno(err, errno.EEXIST)) throw err;
+      }
+      created = true;
+      if (pending.size > 0) arm();
+    },
+    append(key, text) {
+      pending.set(key, (pending.get(key) ?? "") + text);
+      if (created) arm();
+    },
+    async finish() {
+      finishing = true;
+      clock.clear(timer);
+      await committing;
+      if (!created) throw new FluxError(errno.ENOENT, `namespace ${namespace} was never made`);
+      const rootref = (pending.size > 0 ? await commit() : undefined) ?? unpack(await h.rpc("kvs.getroot", { namespace }), { rootref: str }).rootref;
+      const link = { key: jobKvsPath(options.id, "guest"), flags: 0, dirent: { ver: 1, type: "dirref", data: [rootref] } };
+      await options.primary.write([link]);
+      // Nobody needs to wait for this.
+      h.rpc("kvs.namespace-remove", { namespace }).catch((err: unknown) => options.onError(toFluxError(err, errno.EIO)));
+    },
+  };
+}

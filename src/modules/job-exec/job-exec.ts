@@ -1,0 +1,207 @@
+// job-exec: runs jobs (RFC 32). On every rank it keeps shell processes and runs them for rank 0; on rank 0 it serves the job-manager.
+//
+//   start {id, userid, jobspec, R, reattach}      from the job-manager: responses start, finish, release, exception
+//   critical-ranks {id, ranks}, expiration {id, expiration}, override {event, jobid, status}
+//   shell-start, shell-control, shell-wait, shell-report      among ourselves and our shells: shells.ts
+//   event job-exception, shell-ID.kill
+import { availableParallelism } from "node:os";
+import type { Flux } from "../../client/flux.ts";
+import { defineModule, type ModuleContext, type ModuleDefinition } from "../../client/module.ts";
+import { DEFERRED, type Request } from "../../client/request.ts";
+import { allowUser, type Methods } from "../../client/service.ts";
+import { blobrefOf, isHashName } from "../../formats/blobref.ts";
+import { formatJobId } from "../../formats/fluid.ts";
+import { IdSet } from "../../formats/idset.ts";
+import type { JsonObject } from "../../formats/json.ts";
+import { Rset } from "../../formats/rset.ts";
+import { dirObject, encodeTreeobj } from "../../formats/treeobj.ts";
+import { errno, FluxError, toFluxError } from "../../message/errno.ts";
+import { bool, def, int, jobid, num, obj, opt, str, uint } from "../../message/unpack.ts";
+import { selfCommand } from "../../os/self.ts";
+import { spawnProcess } from "../../os/spawn.ts";
+import { bulkExecution } from "./bulkexec.ts";
+import { describeConfig, type ExecConfig, parseExecConfig } from "./config.ts";
+import { openGuest, primaryWriter } from "./guest.ts";
+import { type ActiveJob, beginJob, describeJob, type ExecContext, jobException, newJob, updateExpiration } from "./job.ts";
+import type { StartShell } from "./pool.ts";
+import { startShells, type Shells } from "./shells.ts";
+import { simulatedGuest, testConfig, testExecution, type TestExecution } from "./testexec.ts";
+
+/** Brokers of small instances start a shell before there is a job, this long after the module was loaded. */
+const WARM_MS = 250;
+const WARM_SIZE_MAX = 8;
+
+export interface JobExecOptions {
+  /** How a shell process is started; default: ourselves, `flux shell`. */
+  readonly startShell?: (h: Flux) => Promise<StartShell>;
+}
+
+export function createJobExec(options: JobExecOptions = {}): ModuleDefinition {
+  return defineModule({
+    name: "job-exec",
+    async start(h, context) {
+      let config = parseExecConfig(context.config, context.args);
+      const keep = (): number => config.poolSize ?? Math.max(2, availableParallelism());
+      const shells = await startShells(h, {
+        clock: context.clock,
+        start: await (options.startShell ?? ownShell)(h),
+        keep,
+        jobsMax: () => config.shellJobsMax,
+        log: (level, text) => h.log(level, text),
+      });
+      const leader = context.rank === 0 ? await startLeader(h, context, config) : undefined;
+      await h.serve("job-exec", { ...shells.methods, ...leader?.methods });
+      if (leader !== undefined) await h.rpc("job-manager.exec-hello", { service: "job-exec" });
+      const warm = context.size <= WARM_SIZE_MAX && config.poolSize !== 0;
+      const timer = warm ? context.clock.setTimer(WARM_MS, () => shells.pool.warm(1)).unref() : undefined;
+      return {
+        async stop() {
+          context.clock.clear(timer);
+          await leader?.stop();
+          shells.stop();
+        },
+        stats: () => ({ ...describeConfig(config), jobs: leader?.describeJobs() ?? {}, config: {}, pool: shells.pool.stats, "bulk-exec": describeShells(shells) }),
+        reconfigure(table) {
+          config = parseExecConfig(table, context.args);
+          leader?.reconfigure(config);
+        },
+      };
+    },
+  });
+}
+
+export default createJobExec();
+
+function describeShells(shells: Shells): JsonObject {
+  return { active: shells.active };
+}
+
+/** `flux shell` with the broker's environment, its socket, and nothing else. */
+async function ownShell(h: Flux): Promise<StartShell> {
+  const uri = await h.attr("local-uri").catch(() => process.env["FLUX_URI"] ?? "");
+  return () => spawnProcess({ argv: [...selfCommand(), "shell"], env: { ...process.env, FLUX_URI: uri }, cwd: "/", stdin: "null", stdout: "inherit", stderr: "inherit", newSession: true });
+}
+
+interface Leader {
+  readonly methods: Methods;
+  describeJobs(): JsonObject;
+  reconfigure(config: ExecConfig): void;
+  stop(): Promise<void>;
+}
+
+/** Rank 0's part: the jobs of the instance. */
+async function startLeader(h: Flux, moduleContext: ModuleContext, config: ExecConfig): Promise<Leader> {
+  const hash = await h.attr("content.hash").catch(() => "sha1");
+  const context: ExecContext = {
+    h,
+    clock: moduleContext.clock,
+    owner: moduleContext.owner,
+    config,
+    primary: primaryWriter(h),
+    emptyRoot: blobrefOf(Buffer.from(encodeTreeobj(dirObject())), isHashName(hash) ? hash : "sha1"),
+    jobs: new Map(),
+  };
+  const subscription = await h.subscribe("job-exception", ({ payload }) => {
+    const { id, severity, wait_status } = readException(payload);
+    const job = context.jobs.get(id);
+    if (severity === 0 && job !== undefined) jobException(job, wait_status);
+  });
+  return {
+    methods: leaderMethods(context),
+    describeJobs: () => Object.fromEntries([...context.jobs.values()].map((job) => [formatJobId(job.id, "f58"), describeJob(job)])),
+    reconfigure(changed) {
+      context.config = changed;
+    },
+    async stop() {
+      await subscription.unsubscribe();
+      for (const job of context.jobs.values()) job.execution.killShells();
+    },
+  };
+}
+
+function readException(payload: JsonObject): { id: bigint; severity: number; wait_status: number | undefined } {
+  return { id: jobid(payload["id"], "id"), severity: int(payload["severity"], "severity"), wait_status: opt(int)(payload["wait_status"], "wait_status") };
+}
+
+function leaderMethods(context: ExecContext): Methods {
+  return {
+    start: (request) => start(context, request),
+    "critical-ranks": allowUser((request) => {
+      const { id, ranks } = request.unpack({ id: jobid, ranks: str });
+      const job = jobOf(context, id);
+      request.requireOwnerOrUser(job.userid);
+      job.critical = parseRanks(ranks);
+    }),
+    expiration(request) {
+      const { id, expiration } = request.unpack({ id: jobid, expiration: num });
+      updateExpiration(jobOf(context, id), expiration);
+    },
+    override: allowUser((request) => {
+      const { event, jobid: id, status } = request.unpack({ event: str, jobid: jobid, status: def(int, 0) });
+      const job = context.jobs.get(id);
+      if (job === undefined || job.execution.name !== "testexec") throw new FluxError(errno.ENOENT, "Job not found");
+      if (request.userid !== job.userid) throw new FluxError(errno.EPERM, "Permission denied");
+      (job.execution as TestExecution).override(event, status);
+    }),
+  };
+}
+
+function jobOf(context: ExecContext, id: bigint): ActiveJob {
+  const job = context.jobs.get(id);
+  if (job === undefined) throw new FluxError(errno.ENOENT);
+  return job;
+}
+
+function parseRanks(ranks: string): IdSet {
+  try {
+    return IdSet.parse(ranks);
+  } catch (err) {
+    throw new FluxError(errno.EINVAL, toFluxError(err).message);
+  }
+}
+
+function start(context: ExecContext, request: Request): typeof DEFERRED {
+  const { id, userid, jobspec, R, reattach } = request.unpack({ id: jobid, userid: uint, jobspec: obj, R: obj, reattach: def(bool, false) });
+  const known = context.jobs.get(id);
+  if (known !== undefined) return resume(known, request, reattach);
+  try {
+    const job = makeJob(context, request, { id, userid, jobspec, R, reattach });
+    context.jobs.set(id, job);
+    beginJob(job).catch((err: unknown) => context.h.log(3, `job ${formatJobId(id, "f58")}: ${toFluxError(err).message}`));
+  } catch (err) {
+    // Only this job is at fault: an error response would end the whole protocol.
+    refuse(request, id, toFluxError(err).message);
+  }
+  return DEFERRED;
+}
+
+function refuse(request: Request, id: bigint, note: string): void {
+  request.respond({ id, type: "exception", data: { severity: 0, type: "exec", note } });
+  request.respond({ id, type: "release", data: { ranks: "all", final: true } });
+  request.cancel(false);
+}
+
+/** The job-manager was reloaded and asks again for a job that we still run. */
+function resume(job: ActiveJob, request: Request, reattach: boolean): typeof DEFERRED {
+  if (!reattach) throw new FluxError(errno.EEXIST, `job ${formatJobId(job.id, "f58")} is started already`);
+  job.request = request;
+  if (job.running) request.respond({ id: job.id, type: "reattached", data: {} });
+  return DEFERRED;
+}
+
+function makeJob(context: ExecContext, request: Request, what: { id: bigint; userid: number; jobspec: JsonObject; R: JsonObject; reattach: boolean }): ActiveJob {
+  const { id, userid, jobspec, reattach } = what;
+  const resources = Rset.parse(what.R);
+  const test = testConfig(jobspec);
+  const onError = (err: unknown): void => context.h.log(3, `job ${formatJobId(id, "f58")}: ${toFluxError(err).message}`);
+  if (test !== undefined) {
+    if (userid !== context.owner && !context.config.testexecGuests) throw new FluxError(errno.EPERM, "guests may not use test exec implementation");
+    const guest = simulatedGuest(what, context.primary, context.clock, onError);
+    return newJob(context, request, { ...what, resources, guest }, (job) => testExecution(job, test));
+  }
+  if (userid !== context.owner) throw new FluxError(errno.EPERM, "jobs of guests need a privileged helper (exec.imp), which is not configured");
+  if (reattach) throw new FluxError(errno.ENOENT, "the job's shells ended with the instance that started them");
+  const { h, clock, primary, emptyRoot } = context;
+  const guest = openGuest({ h, clock, id, userid, primary, emptyRoot, onError });
+  return newJob(context, request, { ...what, resources, guest }, bulkExecution);
+}

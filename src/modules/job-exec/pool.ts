@@ -1,0 +1,243 @@
+// Pool: the shell processes of one broker. Each waits for a job, runs it, and waits again; one job at a time, never for two users.
+//
+// Processes are started when a job wants one and none is idle. A few stay for the next jobs. One that dies is gone with its job only;
+// one that says that something was left over, or has run many jobs, is replaced.
+import type { Request } from "../../client/request.ts";
+import type { JsonObject } from "../../formats/json.ts";
+import { errno, FluxError, toFluxError } from "../../message/errno.ts";
+import type { Clock, Timer } from "../../os/clock.ts";
+import { statusOfSignal } from "../../os/signals.ts";
+import { sendSignal, type Child } from "../../os/spawn.ts";
+
+/** Starts a shell process that will ask for work with `job-exec.shell-wait`. Throws when it can't. */
+export type StartShell = () => Pick<Child, "pid" | "reaped">;
+
+export interface PoolOptions {
+  readonly clock: Clock;
+  readonly start: StartShell;
+  /** Idle processes to keep. */
+  readonly keep: () => number;
+  readonly jobsMax: () => number;
+  readonly log: (level: 3 | 4 | 7, text: string) => void;
+}
+
+/** A shell that runs, or will run, one job. */
+export interface Lease {
+  /** An order for the shell; without effect before it has its job. */
+  order(order: JsonObject): void;
+  /** Kills the process and the tasks it told of. False while no process has the job. */
+  kill(pids: readonly number[]): boolean;
+  /** Gives the process back. */
+  release(reuse: boolean): void;
+  /** Gives up waiting; false when a process has the job. */
+  cancel(): boolean;
+}
+
+export interface LeaseEvents {
+  /** Its process ended: wait status. */
+  readonly lost: (status: number) => void;
+  /** No process could be started. */
+  readonly failed: (error: FluxError) => void;
+  /** A process has the job; reports of this sender are about it. */
+  readonly taken: (sender: string) => void;
+}
+
+interface Worker {
+  readonly request: Request;
+  readonly pid: number;
+  jobs: number;
+  lease: Waiting | undefined;
+}
+
+interface Waiting {
+  readonly job: JsonObject;
+  readonly events: LeaseEvents;
+  worker: Worker | undefined;
+}
+
+/** Processes that may be on their way at a time. */
+const STARTING_MAX = 8;
+/** Idle processes beyond the first go after this. */
+const IDLE_MS = 60_000;
+const SIGKILL = 9;
+
+export class Pool {
+  readonly #options: PoolOptions;
+  readonly #workers = new Set<Worker>();
+  readonly #idle: Worker[] = [];
+  readonly #queue: Waiting[] = [];
+  /** Started and not yet heard of, by process id. */
+  readonly #starting = new Set<number>();
+  readonly #processes = new Map<number, Promise<{ status: number }>>();
+  #idleTimer: Timer | undefined;
+  #stopped = false;
+  #started = 0;
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+  }
+
+  get stats(): JsonObject {
+    return { shells: this.#workers.size, idle: this.#idle.length, starting: this.#starting.size, waiting: this.#queue.length, started: this.#started };
+  }
+
+  /** Gives `job` to a shell process, now or when there is one. */
+  lease(job: JsonObject, events: LeaseEvents): Lease {
+    const waiting: Waiting = { job, events, worker: undefined };
+    const worker = this.#idle.pop();
+    if (worker !== undefined) this.#give(worker, waiting);
+    else {
+      this.#queue.push(waiting);
+      this.#startNeeded();
+    }
+    return {
+      order: (order) => waiting.worker?.request.respond(order),
+      kill: (pids) => this.#kill(waiting, pids),
+      release: (reuse) => this.#release(waiting, reuse),
+      cancel: () => this.#cancel(waiting),
+    };
+  }
+
+  /** A shell process asks for work. The request stays open as long as the process serves. */
+  join(request: Request, pid: number): void {
+    const worker: Worker = { request, pid, jobs: 0, lease: undefined };
+    this.#starting.delete(pid);
+    this.#workers.add(worker);
+    request.onCancel(() => this.#gone(worker));
+    this.#ready(worker);
+    this.#startNeeded();
+  }
+
+  /** Starts processes in advance, up to `count` idle ones. */
+  warm(count: number): void {
+    while (!this.#stopped && this.#idle.length + this.#starting.size < Math.min(count, STARTING_MAX)) {
+      if (!this.#startOne()) return;
+    }
+  }
+
+  /** Ends all processes. Those with a job are killed. */
+  stop(): void {
+    this.#stopped = true;
+    this.#options.clock.clear(this.#idleTimer);
+    for (const worker of this.#workers) {
+      worker.request.respond({ type: "retire" });
+      worker.request.finish();
+    }
+    for (const pid of this.#starting) if (pid > 1) sendSignal(pid, SIGKILL);
+    this.#workers.clear();
+    this.#idle.length = 0;
+  }
+
+  #give(worker: Worker, waiting: Waiting): void {
+    worker.jobs++;
+    worker.lease = waiting;
+    waiting.worker = worker;
+    waiting.events.taken(worker.request.sender);
+    worker.request.respond(waiting.job);
+  }
+
+  #ready(worker: Worker): void {
+    const waiting = this.#queue.shift();
+    if (waiting !== undefined) return this.#give(worker, waiting);
+    if (this.#stopped || this.#idle.length >= this.#options.keep()) return this.#retire(worker);
+    this.#idle.push(worker);
+    this.#idleTimer ??= this.#options.clock.setTimer(IDLE_MS, () => this.#shrink()).unref();
+  }
+
+  /** Lets one idle process go, the one that has been idle longest; the last one stays. */
+  #shrink(): void {
+    this.#idleTimer = undefined;
+    const worker = this.#idle.length > 1 ? this.#idle.shift() : undefined;
+    if (worker !== undefined) this.#retire(worker);
+    if (this.#idle.length > 1) this.#idleTimer = this.#options.clock.setTimer(IDLE_MS, () => this.#shrink()).unref();
+  }
+
+  #retire(worker: Worker): void {
+    this.#workers.delete(worker);
+    worker.request.respond({ type: "retire" });
+    worker.request.finish();
+  }
+
+  #release(waiting: Waiting, reuse: boolean): void {
+    const { worker } = waiting;
+    if (worker === undefined) return;
+    waiting.worker = undefined;
+    worker.lease = undefined;
+    if (!this.#workers.has(worker)) return;
+    if (!reuse || worker.jobs >= this.#options.jobsMax()) this.#retire(worker);
+    else this.#ready(worker);
+    this.#startNeeded();
+  }
+
+  #cancel(waiting: Waiting): boolean {
+    const at = this.#queue.indexOf(waiting);
+    if (at < 0) return false;
+    this.#queue.splice(at, 1);
+    return true;
+  }
+
+  #kill(waiting: Waiting, pids: readonly number[]): boolean {
+    const { worker } = waiting;
+    if (worker === undefined) return false;
+    killGroups(pids);
+    if (worker.pid > 1) sendSignal(worker.pid, SIGKILL);
+    return true;
+  }
+
+  /** The process's connection ended. */
+  #gone(worker: Worker): void {
+    this.#workers.delete(worker);
+    const at = this.#idle.indexOf(worker);
+    if (at >= 0) this.#idle.splice(at, 1);
+    const waiting = worker.lease;
+    if (waiting === undefined) return;
+    waiting.worker = undefined;
+    const process = this.#processes.get(worker.pid);
+    if (process === undefined) return waiting.events.lost(statusOfSignal(SIGKILL));
+    // A process that lost its connection is of no use, whatever it still does.
+    if (worker.pid > 1) sendSignal(worker.pid, SIGKILL);
+    process.then(
+      ({ status }) => waiting.events.lost(status),
+      () => waiting.events.lost(statusOfSignal(SIGKILL)),
+    );
+  }
+
+  #startNeeded(): void {
+    while (!this.#stopped && this.#starting.size < Math.min(this.#queue.length, STARTING_MAX)) {
+      if (!this.#startOne()) return;
+    }
+  }
+
+  #startOne(): boolean {
+    try {
+      const child = this.#options.start();
+      this.#started++;
+      this.#starting.add(child.pid);
+      this.#processes.set(child.pid, child.reaped);
+      child.reaped.then(
+        ({ status }) => this.#ended(child.pid, status),
+        () => this.#ended(child.pid, statusOfSignal(SIGKILL)),
+      );
+      return true;
+    } catch (err) {
+      const error = toFluxError(err, errno.EIO);
+      this.#options.log(3, `cannot start a job shell: ${error.message}`);
+      this.#queue.shift()?.events.failed(error);
+      return false;
+    }
+  }
+
+  #ended(pid: number, status: number): void {
+    setImmediate(() => this.#processes.delete(pid));
+    if (!this.#starting.delete(pid) || this.#stopped) return;
+    // It never asked for work: the next job would wait for ever.
+    this.#options.log(3, `a job shell ended before it took a job (wait status ${status})`);
+    this.#queue.shift()?.events.failed(new FluxError(errno.EIO, `job shell ended with wait status ${status} before it took the job`));
+    this.#startNeeded();
+  }
+}
+
+/** Ends process groups that may be gone already. */
+export function killGroups(pids: readonly number[]): void {
+  for (const pid of pids) if (pid > 1) sendSignal(-pid, SIGKILL);
+}

@@ -1,0 +1,132 @@
+// Shells: job-exec's work on each rank: it runs a shell for rank 0 (job-exec.shell-start), carries its reports up and orders down.
+//
+//   job-exec.shell-start {id, userid, shell_rank, namespace, jobspec, R}   streaming; a response for each report (shell/protocol.ts),
+//        the last has phase "exited"; an error response when no shell could be started
+//   job-exec.shell-control {id, type, …}    an order for the job's shell on this rank; "kill-shell" kills the process itself
+//   job-exec.shell-wait, shell-report       from the shell processes
+//   event shell-ID.kill {signum}            signals the tasks of job ID
+import type { Flux } from "../../client/flux.ts";
+import { DEFERRED, type Request } from "../../client/request.ts";
+import type { Methods } from "../../client/service.ts";
+import type { JobId } from "../../formats/fluid.ts";
+import type { JsonObject } from "../../formats/json.ts";
+import { termSignal } from "../../formats/waitstatus.ts";
+import { errno, FluxError } from "../../message/errno.ts";
+import { int, jobid, str, uint } from "../../message/unpack.ts";
+import { jobOrderSpec, reportSpec } from "../../shell/protocol.ts";
+import { killGroups, type Lease, Pool, type PoolOptions } from "./pool.ts";
+
+interface ActiveShell {
+  readonly id: JobId;
+  readonly shellRank: number;
+  readonly request: Request;
+  lease: Lease | undefined;
+  /** Sender of the reports about it. */
+  sender: string;
+  /** Process groups of its tasks. */
+  pids: readonly number[];
+}
+
+export interface Shells {
+  readonly methods: Methods;
+  readonly pool: Pool;
+  /** Jobs with a shell here. */
+  readonly active: number;
+  stop(): void;
+}
+
+const SHELL_EVENT = /^shell-(\d+)\.kill$/;
+
+export async function startShells(h: Flux, options: PoolOptions): Promise<Shells> {
+  const pool = new Pool(options);
+  const active = new Map<string, ActiveShell>();
+
+  const end = (shell: ActiveShell, report: JsonObject): void => {
+    active.delete(String(shell.id));
+    shell.request.respond(report);
+    shell.request.finish();
+  };
+
+  const start = (request: Request): typeof DEFERRED => {
+    const { id, shell_rank } = request.unpack(jobOrderSpec);
+    request.requireStreaming();
+    if (active.has(String(id))) throw new FluxError(errno.EEXIST, `job ${id} has a shell here already`);
+    const shell: ActiveShell = { id, shellRank: shell_rank, request, lease: undefined, sender: "", pids: [] };
+    active.set(String(id), shell);
+    request.onCancel(() => abandon(shell));
+    shell.lease = pool.lease(
+      { ...request.payload, type: "job" },
+      {
+        taken: (sender) => (shell.sender = sender),
+        failed(error) {
+          active.delete(String(id));
+          request.fail(error);
+        },
+        lost(status) {
+          killGroups(shell.pids);
+          end(shell, { id, shell_rank, phase: "exited", status: termSignal(status) ?? status });
+        },
+      },
+    );
+    return DEFERRED;
+  };
+
+  /** Rank 0 is gone, or wants the job no more. */
+  const abandon = (shell: ActiveShell): void => {
+    active.delete(String(shell.id));
+    if (shell.lease?.cancel() === false) shell.lease.kill(shell.pids);
+  };
+
+  const signalShell = (shell: ActiveShell, signum: number): void => {
+    // Before it begins, a signal is the end of it.
+    if (shell.lease?.cancel() === true) end(shell, { id: shell.id, shell_rank: shell.shellRank, phase: "exited", status: (128 + signum) << 8 });
+    else shell.lease?.order({ type: "kill", id: shell.id, signum });
+  };
+
+  const control = (request: Request): void => {
+    const { id, type } = request.unpack({ id: jobid, type: str });
+    const shell = active.get(String(id));
+    if (shell === undefined) return;
+    if (type === "kill") signalShell(shell, request.unpack({ signum: int }).signum);
+    else if (type === "kill-shell") {
+      if (shell.lease?.cancel() === true) end(shell, { id, shell_rank: shell.shellRank, phase: "exited", status: 9 });
+      else shell.lease?.kill(shell.pids);
+    } else shell.lease?.order(request.payload);
+  };
+
+  const report = (request: Request): void => {
+    const { id, pids, phase, last } = request.unpack(reportSpec);
+    const shell = active.get(String(id));
+    if (shell === undefined || shell.sender !== request.sender) return; // the job was given up meanwhile
+    if (pids !== undefined) shell.pids = pids;
+    if (phase !== "exited") return shell.request.respond(request.payload);
+    end(shell, request.payload);
+    shell.lease?.release(!last);
+  };
+
+  const wait = (request: Request): typeof DEFERRED => {
+    request.requireStreaming();
+    pool.join(request, request.unpack({ pid: uint }).pid);
+    return DEFERRED;
+  };
+
+  const subscription = await h.subscribe("shell-", ({ topic, payload }) => {
+    const id = SHELL_EVENT.exec(topic)?.[1];
+    const shell = id === undefined ? undefined : active.get(id);
+    if (shell !== undefined) signalShell(shell, int(payload["signum"], "signum"));
+  });
+
+  return {
+    methods: { "shell-start": start, "shell-control": control, "shell-wait": wait, "shell-report": report },
+    pool,
+    get active() {
+      return active.size;
+    },
+    stop() {
+      subscription.unsubscribe().catch(() => undefined);
+      for (const shell of active.values()) killGroups(shell.pids);
+      active.clear();
+      pool.stop();
+    },
+  };
+}

@@ -1,0 +1,125 @@
+// GuestLog: what a leader shell appends to the job's "output" and "input" eventlogs (RFC 24) in its KVS namespace.
+//
+// Lines are joined and committed when some time has passed or much has come together; one commit is under way at a time. Whoever
+// produces lines is told to pause while too much waits. What is left at the end is handed over to travel with the shell's last report,
+// so that a short job makes no commit of its own.
+import type { Flux } from "../client/flux.ts";
+import { errno, FluxError, toFluxError } from "../message/errno.ts";
+import type { Clock, Timer } from "../os/clock.ts";
+import type { GuestKey } from "./protocol.ts";
+
+/** FLUX_KVS_APPEND, in an operation of kvs.commit. */
+const KVS_APPEND = 32;
+/** This much is committed without waiting for the timer, and is the size of one commit at most (about). */
+const COMMIT_CHARS = 1 << 20;
+const EAGER_CHARS = 256 << 10;
+/** Above this producers pause; they go on below half of it. */
+const PRESSURE_CHARS = 4 << 20;
+/** Left over for the last report at most. */
+const TAIL_CHARS = 64 << 10;
+
+export interface GuestLogOptions {
+  readonly h: Flux;
+  readonly clock: Clock;
+  readonly namespace: string;
+  readonly batch_ms: number;
+  /** Too much waits (true), or no longer (false). */
+  readonly onPressure: (paused: boolean) => void;
+  /** The KVS refused. Nothing more is committed. */
+  readonly onError: (error: FluxError) => void;
+}
+
+export interface GuestLog {
+  append(key: GuestKey, line: string): void;
+  /** Commit soon, without waiting for the timer. */
+  flush(): void;
+  /** Resolves when all but a short rest is committed; the rest is returned by key. */
+  close(): Promise<Partial<Record<GuestKey, string>>>;
+  /** Resolves when less than the limit waits. */
+  room(): Promise<void>;
+}
+
+export function openGuestLog(options: GuestLogOptions): GuestLog {
+  const { h, clock } = options;
+  const pending = new Map<GuestKey, string[]>();
+  let waiting_chars = 0;
+  let timer: Timer | undefined;
+  let committing: Promise<void> | undefined;
+  let paused = false;
+  let broken = false;
+  const roomWaiters: (() => void)[] = [];
+
+  const relieve = (): void => {
+    if (waiting_chars > PRESSURE_CHARS / 2) return;
+    if (paused) options.onPressure(false);
+    paused = false;
+    for (const wake of roomWaiters.splice(0)) wake();
+  };
+
+  const take = (): Map<GuestKey, string> => {
+    const taken = new Map<GuestKey, string>();
+    let chars = 0;
+    for (const [key, lines] of pending) {
+      let count = 0;
+      while (count < lines.length && (chars < COMMIT_CHARS || count === 0)) chars += lines[count++]?.length ?? 0;
+      taken.set(key, lines.splice(0, count).join(""));
+      if (lines.length === 0) pending.delete(key);
+    }
+    waiting_chars -= chars;
+    return taken;
+  };
+
+  const commit = (): void => {
+    clock.clear(timer);
+    timer = undefined;
+    if (committing !== undefined || pending.size === 0) return;
+    const ops = [...take()].map(([key, text]) => ({ key, flags: KVS_APPEND, dirent: { ver: 1, type: "val", data: Buffer.from(text).toString("base64") } }));
+    committing = (broken ? Promise.resolve({}) : h.rpc("kvs.commit", { namespace: options.namespace, flags: 0, ops }))
+      .catch((err: unknown) => {
+        if (!broken) options.onError(toFluxError(err, errno.EIO));
+        broken = true;
+      })
+      .then(() => {
+        committing = undefined;
+        relieve();
+        if (waiting_chars >= EAGER_CHARS) commit();
+        else if (pending.size > 0) arm();
+      });
+  };
+
+  const arm = (): void => {
+    timer ??= clock.setTimer(options.batch_ms, commit);
+  };
+
+  return {
+    append(key, line) {
+      const lines = pending.get(key);
+      if (lines === undefined) pending.set(key, [line]);
+      else lines.push(line);
+      waiting_chars += line.length;
+      if (waiting_chars >= EAGER_CHARS) commit();
+      else arm();
+      if (!paused && waiting_chars > PRESSURE_CHARS) {
+        paused = true;
+        options.onPressure(true);
+      }
+    },
+    flush: commit,
+    async close() {
+      for (;;) {
+        if (committing !== undefined) await committing;
+        else if (waiting_chars > TAIL_CHARS) commit();
+        else break;
+      }
+      clock.clear(timer);
+      timer = undefined;
+      return Object.fromEntries([...pending].map(([key, lines]) => [key, lines.join("")]));
+    },
+    async room() {
+      if (waiting_chars <= PRESSURE_CHARS) return;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      roomWaiters.push(resolve);
+      await promise;
+    },
+  };
+}

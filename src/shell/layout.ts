@@ -1,0 +1,61 @@
+// Layout: how many tasks of a job run on each of its nodes, before a taskmap option moves them around.
+import { FormatError } from "../formats/error.ts";
+import type { Rset } from "../formats/rset.ts";
+import { IdSet } from "../formats/idset.ts";
+
+/** One node of a job, in the order of shell ranks. */
+export interface JobNode {
+  readonly brokerRank: number;
+  readonly host: string;
+  readonly cores: IdSet;
+  readonly gpus: IdSet;
+}
+
+/** The nodes of an R in ascending order of rank. */
+export function jobNodes(R: Rset): JobNode[] {
+  return [...R.nodes()].map((node) => ({ brokerRank: node.rank, host: node.host ?? "unknown", cores: node.cores, gpus: node.gpus }));
+}
+
+/** Bound on tasks of one job. */
+const TASKS_MAX = 1 << 22;
+
+/**
+ * Deals `ntasks` tasks of `coresPerTask` cores each out to the nodes, one at a time, nodes with more cores first. When all cores are
+ * taken the dealing starts over: tasks share cores. Returns the number of tasks on each node.
+ */
+export function distributeTasks(nodes: readonly JobNode[], ntasks: number, coresPerTask: number): number[] {
+  if (ntasks > TASKS_MAX) throw new FormatError("job", String(ntasks), `has more than ${TASKS_MAX} tasks`);
+  if (nodes.length === 0) throw new FormatError("job", "", "has no nodes");
+  const counts = nodes.map(() => 0);
+  if (nodes.length === 1) return [ntasks];
+  const order = nodes.map((_, i) => i).sort((a, b) => (nodes[b]?.cores.count ?? 0) - (nodes[a]?.cores.count ?? 0) || a - b);
+  const smallest = Math.min(...nodes.map((node) => node.cores.count));
+  const size = Math.max(1, Math.min(coresPerTask, smallest));
+  let assigned = 0;
+  while (assigned < ntasks) {
+    const room = nodes.map((node) => Math.max(1, Math.floor(node.cores.count / size)));
+    let open = order;
+    while (open.length > 0 && assigned < ntasks) {
+      open = open.filter((node) => {
+        if (assigned >= ntasks || (room[node] ?? 0) === 0) return false;
+        room[node] = (room[node] ?? 0) - 1;
+        counts[node] = (counts[node] ?? 0) + 1;
+        assigned++;
+        return true;
+      });
+    }
+  }
+  return counts;
+}
+
+/** `perNode` tasks on each node, or `perCore` on each core. */
+export function distributePerResource(nodes: readonly JobNode[], type: string, count: number): number[] {
+  if (type === "node") return nodes.map(() => count);
+  if (type === "core") return nodes.map((node) => node.cores.count * count);
+  throw new FormatError("per-resource", type, "must be node or core");
+}
+
+/** At most `count` of the ids, lowest first. */
+export function firstIds(ids: IdSet, count: number): IdSet {
+  return ids.count <= count ? ids : IdSet.from(ids.toArray().slice(0, count));
+}

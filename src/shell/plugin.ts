@@ -1,0 +1,26 @@
+// Plugin: one concern of a job shell, called at fixed points of a job's life. The order of the list in plugins/mod.ts is the order of calls.
+//
+// A hook that throws ends the shell: a ShellExit with its own text and code, anything else as an internal error.
+import type { Shell } from "./shell.ts";
+import type { Task } from "./task.ts";
+
+export interface Plugin {
+  /** As in log messages of the shell ("output.kvs: …") and in the documentation of shell options. */
+  readonly name: string;
+  /** The job is known, no task exists. May change `shell.env`, `shell.spawn`, `shell.taskmap`, and offer service methods. */
+  init?(shell: Shell): void | Promise<void>;
+  /** Before a task is started: may change `task.env`, `task.argv`, `task.cpus`, and ask for descriptors. */
+  taskInit?(shell: Shell, task: Task): void;
+  /** The task's process runs. */
+  taskStarted?(shell: Shell, task: Task): void;
+  /** All tasks of this shell run. */
+  start?(shell: Shell): void | Promise<void>;
+  /** A task's process is gone and its output at its end. */
+  taskExit?(shell: Shell, task: Task): void;
+  /** To the leader: another shell is gone. */
+  lostShell?(shell: Shell, shellRank: number, severity: number): void;
+  /** The job's expiration changed (seconds since the epoch, 0 for none). */
+  expiration?(shell: Shell, expiration: number): void;
+  /** All tasks are done: flush what is left. Also called, as far as the shell got, when the shell fails. */
+  exit?(shell: Shell): void | Promise<void>;
+}

@@ -1,0 +1,95 @@
+// cpu-affinity: tasks run on the CPUs of the cores that R gives to this node.
+// Option: on (default), off, per-task, map:IDSET;IDSET…; before it "verbose," and "dry-run,".
+import { IdSet } from "../../formats/idset.ts";
+import { getAffinity } from "../../os/affinity.ts";
+import { cpusOfCores } from "../../os/topology.ts";
+import { LOG } from "../log.ts";
+import type { Plugin } from "../plugin.ts";
+import { type Shell, ShellExit } from "../shell.ts";
+
+export function affinityPlugin(): Plugin {
+  let perTask: number[][] | undefined;
+  return {
+    name: "cpu-affinity",
+    init(shell) {
+      const { mode, verbose, dryRun } = parse(shell);
+      if (mode === "off") return shell.log(LOG.debug, "disabling affinity due to cpu-affinity=off", "cpu-affinity");
+      const cores = shell.job.node.cores.toArray();
+      const cpus = cpusOf(shell, cores);
+      if (cpus === undefined) {
+        shell.log(LOG.warning, `unable to get cpuset for cores ${shell.job.node.cores.toString()}. Disabling affinity`, "cpu-affinity");
+        return;
+      }
+      if (verbose || dryRun) shell.log(LOG.notice, `cpus: ${IdSet.from(cpus).toString()}`, "cpu-affinity");
+      const ntasks = shell.taskmap.ntasksOf(shell.job.shellRank);
+      if (mode === "per-task") perTask = spread(shell, cores, ntasks);
+      else if (mode.startsWith("map:")) perTask = parseMap(mode.slice(4), ntasks);
+      if (!dryRun && !sameAsOurs(cpus)) shell.spawn.cpus = cpus;
+      if (dryRun) perTask = undefined;
+    },
+    taskInit(shell, task) {
+      const cpus = perTask?.[task.localId];
+      if (cpus === undefined) return;
+      task.cpus = cpus;
+      shell.log(LOG.debug, `task ${task.rank}: cpus: ${IdSet.from(cpus).toString()}`, "cpu-affinity");
+    },
+  };
+}
+
+function parse(shell: Shell): { mode: string; verbose: boolean; dryRun: boolean } {
+  const option = shell.option("cpu-affinity");
+  let mode = "on";
+  if (typeof option === "string") mode = option;
+  else if (option !== undefined) shell.log(LOG.warning, "cpu-affinity: invalid option: on", "cpu-affinity");
+  let verbose = false;
+  let dryRun = false;
+  for (;;) {
+    const match = /^(dry-run|verbose),?/.exec(mode);
+    if (match === null) return { mode, verbose, dryRun };
+    if (match[1] === "verbose") verbose = true;
+    else dryRun = true;
+    mode = mode.slice(match[0].length);
+  }
+}
+
+function cpusOf(shell: Shell, cores: readonly number[]): number[] | undefined {
+  try {
+    const cpus = cpusOfCores(shell.host.topology(), cores);
+    return cpus.length === 0 ? undefined : cpus;
+  } catch {
+    return undefined; // more cores are configured than the host has
+  }
+}
+
+function sameAsOurs(cpus: readonly number[]): boolean {
+  const ours = getAffinity();
+  return ours.length === cpus.length && ours.every((cpu, i) => cpu === cpus[i]);
+}
+
+/** The cores in equal shares; with more tasks than cores, tasks share one. */
+function spread(shell: Shell, cores: readonly number[], ntasks: number): number[][] {
+  const n = cores.length;
+  return Array.from({ length: ntasks }, (_, i) => {
+    const from = Math.floor((i * n) / ntasks);
+    const to = Math.max(from + 1, Math.floor(((i + 1) * n) / ntasks));
+    return cpusOfCores(shell.host.topology(), cores.slice(from, to));
+  });
+}
+
+/** "0-1;2,3": CPUs of task 0, of task 1, …; the last stands for those that follow. */
+export function parseMap(text: string, ntasks: number): number[][] {
+  let sets: number[][];
+  try {
+    sets = text.split(";").map((part) => (part.startsWith("0x") ? fromMask(part) : IdSet.parse(part).toArray()));
+  } catch {
+    throw new ShellExit(1, `cpu-affinity: map: invalid cpuset list ${text}`);
+  }
+  return Array.from({ length: ntasks }, (_, i) => sets[Math.min(i, sets.length - 1)] ?? []);
+}
+
+function fromMask(text: string): number[] {
+  const mask = BigInt(text);
+  const cpus: number[] = [];
+  for (let cpu = 0; mask >> BigInt(cpu) > 0n; cpu++) if ((mask >> BigInt(cpu)) & 1n) cpus.push(cpu);
+  return cpus;
+}

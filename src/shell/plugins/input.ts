@@ -1,0 +1,102 @@
+// input: standard input of tasks. A client sends it to the leader (SERVICE.stdin, RFC 24 data), which records it in the job's input
+// eventlog and gives it to the tasks it is for; or it comes from a file (input.stdin.{type "file", path}).
+import { closeSync, openSync } from "node:fs";
+import { IdSet } from "../../formats/idset.ts";
+import type { JsonObject } from "../../formats/json.ts";
+import { decodeIo, type IoChunk, ioHeader, ioRedirect } from "../../formats/stdio.ts";
+import { errno, FluxError, isErrno, strerror, toFluxError } from "../../message/errno.ts";
+import { objectOf } from "../job.ts";
+import { LOG } from "../log.ts";
+import type { Plugin } from "../plugin.ts";
+import { type Shell, ShellExit } from "../shell.ts";
+import type { Task } from "../task.ts";
+import { renderFor } from "../template.ts";
+import type { Output } from "./output.ts";
+
+export function inputPlugin(output: Output): Plugin {
+  const fds: number[] = [];
+  let path: string | undefined;
+  return {
+    name: "input",
+    init(shell) {
+      const option = objectOf(objectOf(shell.option("input"))["stdin"]);
+      const type = option["type"] ?? (typeof option["path"] === "string" ? "file" : "service");
+      if (type !== "service" && type !== "file") throw new ShellExit(1, `input.stdin.type=${String(type)} invalid`);
+      if (type === "file" && typeof option["path"] !== "string") throw new ShellExit(1, "path for stdin file input not specified");
+      if (type === "file") path = String(option["path"]);
+      if (shell.isLeader) {
+        output.append("input", "header", ioHeader({ stdin: 1 }));
+        if (path !== undefined) output.append("input", "redirect", ioRedirect("stdin", "all", renderFor(shell, path, {})));
+      }
+      if (path !== undefined) return;
+      if (shell.isLeader) serveStdin(shell, output);
+      else shell.serve("input", async (request) => deliver(shell, decodeIo(request.payload)));
+    },
+    taskInit(shell, task) {
+      if (path === undefined) return;
+      const fd = openInput(renderFor(shell, path, { shellRank: shell.job.shellRank, task }), shell.spawn.cwd ?? "/");
+      fds.push(fd);
+      task.stdin = fd;
+    },
+    taskStarted() {
+      for (const fd of fds.splice(0)) closeSync(fd);
+    },
+    exit() {
+      for (const fd of fds.splice(0)) closeSync(fd);
+    },
+  };
+}
+
+function openInput(path: string, cwd: string): number {
+  try {
+    return openSync(path.startsWith("/") ? path : `${cwd}/${path}`, "r");
+  } catch (err) {
+    throw new ShellExit(1, `error opening input file '${path}': ${strerror(toFluxError(err).errno)}`);
+  }
+}
+
+/** EPIPE when no task, or not every task that is named, can take input any more. */
+function serveStdin(shell: Shell, output: Output): void {
+  const open = shell.job.ntasks > 0 ? IdSet.range(0, shell.job.ntasks - 1) : new IdSet();
+  shell.serve("stdin", async (request) => {
+    const chunk = decodeIo(request.payload);
+    if (open.isEmpty) throw new FluxError(errno.EPIPE);
+    const ranks = chunk.rank === "all" ? undefined : IdSet.parse(chunk.rank);
+    if (ranks !== undefined && !open.contains(ranks)) throw new FluxError(errno.EPIPE);
+    output.append("input", "data", request.payload);
+    if (chunk.eof) for (const rank of ranks ?? open.clone()) open.remove(rank);
+    await Promise.all([deliver(shell, chunk), forward(shell, request.payload, ranks)]);
+  });
+}
+
+/** To the other shells that have tasks it is for. */
+async function forward(shell: Shell, payload: JsonObject, ranks: IdSet | undefined): Promise<void> {
+  const { nodes } = shell.job;
+  if (nodes.length === 1) return;
+  const targets = nodes.map((_, i) => i).filter((i) => i !== 0 && (ranks === undefined || shell.taskmap.taskids(i).intersects(ranks)));
+  await Promise.all(targets.map(async (i) => shell.call(i, "input", payload).catch((err: unknown) => ignoreEnded(shell, err))));
+}
+
+function ignoreEnded(shell: Shell, err: unknown): void {
+  // A shell whose tasks have ended takes no more input.
+  if (!isErrno(err, errno.ENOSYS)) shell.log(LOG.debug, `input: ${toFluxError(err).message}`, "input");
+}
+
+/** To our tasks; resolves when they have taken it. */
+async function deliver(shell: Shell, chunk: IoChunk): Promise<void> {
+  const ranks = chunk.rank === "all" ? undefined : IdSet.parse(chunk.rank);
+  await Promise.all(shell.tasks.filter((task) => ranks === undefined || ranks.has(task.rank)).map(async (task) => feed(shell, task, chunk)));
+}
+
+async function feed(shell: Shell, task: Task, chunk: IoChunk): Promise<void> {
+  const stdin = task.child?.stdin;
+  if (stdin === undefined) return;
+  try {
+    if (chunk.data !== undefined && chunk.data.length > 0 && !stdin.write(chunk.data)) await stdin.drained();
+    if (chunk.eof) stdin.end();
+  } catch (err) {
+    if (isErrno(err, errno.EPIPE)) return; // the task has closed it, or is gone
+    shell.log(LOG.warning, `task ${task.rank}: buffer full, closing stdin`, "input");
+    stdin.end();
+  }
+}

@@ -1,0 +1,39 @@
+// The plugins of a job shell, a fresh set for each job, in the order in which they are called.
+import type { Plugin } from "../plugin.ts";
+import type { Shell } from "../shell.ts";
+import { affinityPlugin } from "./affinity.ts";
+import { doomPlugin } from "./doom.ts";
+import { environmentPlugin } from "./environment.ts";
+import { gpubindPlugin } from "./gpubind.ts";
+import { inputPlugin } from "./input.ts";
+import { type Output, outputPlugin } from "./output.ts";
+import { pmiPlugin } from "./pmi.ts";
+import { rlimitPlugin } from "./rlimit.ts";
+import { signalPlugin } from "./signal.ts";
+import { taskmapPlugin } from "./taskmap.ts";
+import { tasksCompletePlugin } from "./tasks-complete.ts";
+import { tmpdirPlugin } from "./tmpdir.ts";
+
+export interface JobPlugins {
+  readonly plugins: readonly Plugin[];
+  readonly output: Output;
+}
+
+export function jobPlugins(shell: Shell): JobPlugins {
+  const output = outputPlugin(shell);
+  const plugins = [
+    environmentPlugin(),
+    tmpdirPlugin(),
+    taskmapPlugin(),
+    output,
+    inputPlugin(output),
+    affinityPlugin(),
+    gpubindPlugin(),
+    rlimitPlugin(),
+    pmiPlugin(),
+    doomPlugin(),
+    signalPlugin(),
+    tasksCompletePlugin(),
+  ];
+  return { plugins, output };
+}

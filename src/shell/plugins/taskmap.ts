@@ -1,0 +1,76 @@
+// taskmap: which tasks run on which node. Option {scheme, value}: block (default), cyclic[:N], manual:TASKMAP, hostfile:PATH.
+import { readFileSync } from "node:fs";
+import { Hostlist } from "../../formats/hostlist.ts";
+import { isJsonObject } from "../../formats/json.ts";
+import { Taskmap } from "../../formats/taskmap.ts";
+import { toFluxError } from "../../message/errno.ts";
+import type { Plugin } from "../plugin.ts";
+import { type Shell, ShellExit } from "../shell.ts";
+
+export function taskmapPlugin(): Plugin {
+  return {
+    name: "taskmap",
+    init(shell) {
+      const option = shell.option("taskmap");
+      if (option === undefined) return;
+      if (!isJsonObject(option) || typeof option["scheme"] !== "string") throw new ShellExit(1, "failed to parse taskmap shell option");
+      const value = typeof option["value"] === "string" ? option["value"] : "";
+      shell.taskmap = checked(shell, mapTasks(shell, option["scheme"], value), option["scheme"]);
+    },
+  };
+}
+
+function mapTasks(shell: Shell, scheme: string, value: string): Taskmap {
+  const { job } = shell;
+  const ppn = job.nodes.map((_, node) => job.taskmap.ntasksOf(node));
+  switch (scheme) {
+    case "block":
+      if (value !== "") throw new ShellExit(1, `block taskmap does not accept a value (got ${value})`);
+      return job.taskmap;
+    case "cyclic":
+      return Taskmap.cyclic(ppn, value === "" ? 1 : stride(value));
+    case "manual":
+      try {
+        return Taskmap.parse(value);
+      } catch (err) {
+        throw new ShellExit(1, `taskmap=${value}: ${toFluxError(err).message}`);
+      }
+    case "hostfile":
+      return fromHostfile(shell, value);
+    default:
+      throw new ShellExit(1, `failed to map tasks with scheme=${scheme}`);
+  }
+}
+
+function stride(value: string): number {
+  const n = Number(value);
+  if (!Number.isInteger(n) || n <= 0) throw new ShellExit(1, `invalid cyclic value: ${value}`);
+  return n;
+}
+
+/** Task i runs on the host of line i; the list is repeated while there are tasks. */
+function fromHostfile(shell: Shell, path: string): Taskmap {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (err) {
+    throw new ShellExit(1, `failed to open hostfile: ${path}: ${toFluxError(err).message}`);
+  }
+  const hosts = text.split("\n").flatMap((line) => (line.trim() === "" ? [] : Hostlist.parse(line.trim()).toArray()));
+  const nodeOf = new Map(shell.job.nodes.map((node, i) => [node.host, i]));
+  const nodeids = Array.from({ length: shell.job.ntasks }, (_, task) => {
+    const host = hosts[task % Math.max(1, hosts.length)] ?? "";
+    const node = nodeOf.get(host);
+    if (node === undefined) throw new ShellExit(1, `failed to map tasks with hostfile:${path}: host ${host} not found in R`);
+    return node;
+  });
+  return Taskmap.fromNodeids(nodeids);
+}
+
+/** A map must have the job's tasks and nodes. */
+function checked(shell: Shell, map: Taskmap, scheme: string): Taskmap {
+  const { job } = shell;
+  if (map.ntasks !== job.ntasks) throw new ShellExit(1, `taskmap.${scheme}: got ${map.ntasks} total tasks, expected ${job.ntasks}`);
+  if (map.nnodes > job.nodes.length) throw new ShellExit(1, `taskmap.${scheme}: got ${map.nnodes} nodes, expected ${job.nodes.length}`);
+  return map;
+}

@@ -1,0 +1,400 @@
+// Shell: runs the tasks of one job on one node, and tells job-exec how it goes.
+//
+//   init            plugins prepare environment, directory, limits, services
+//   barrier         with several shells: all of them are ready, so that whatever a task talks to is there
+//   tasks           started one after the other
+//   main            until every task is gone and nothing holds the shell any more
+//   exit            plugins flush; the last report carries what output is left
+//
+// Nothing of a job is set in this process: environment, directory, limits and CPU mask are given to each task as it is started. So the
+// same process may run the next job of the same user.
+import type { Flux, Served } from "../client/flux.ts";
+import type { Request } from "../client/request.ts";
+import { type Answer, allowUser, type OpenMethod } from "../client/service.ts";
+import { formatError } from "./failure.ts";
+import type { JsonObject, Json } from "../formats/json.ts";
+import type { Taskmap } from "../formats/taskmap.ts";
+import { exitCode, shellExitCode } from "../formats/waitstatus.ts";
+import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
+import type { Clock, Timer } from "../os/clock.ts";
+import { sendSignal, spawnProcess, type SpawnOptions } from "../os/spawn.ts";
+import type { Topology } from "../os/topology.ts";
+import type { Job } from "./job.ts";
+import { LOG, type ShellLog } from "./log.ts";
+import type { JobPlugins } from "./plugins/mod.ts";
+import type { Plugin } from "./plugin.ts";
+import { eventLine, type GuestKey, type ShellReport } from "./protocol.ts";
+import { newTask, type Task } from "./task.ts";
+
+/** The shell ends with this exit code; what went wrong is in the text. */
+export class ShellExit extends Error {
+  constructor(
+    readonly code: number,
+    text: string,
+    /** Wait status of the task to blame: it becomes the job's status. */
+    readonly waitStatus?: number,
+  ) {
+    super(text);
+    this.name = "ShellExit";
+  }
+}
+
+/** What is the same for all jobs of a shell process. */
+export interface ShellHost {
+  readonly h: Flux;
+  readonly clock: Clock;
+  readonly hostname: string;
+  /** local:// URI that tasks are given. */
+  readonly uri: string;
+  /** Of the instance: "/" or "/ƒabc". */
+  readonly jobidPath: string;
+  readonly instanceLevel: number;
+  readonly rundir: string;
+  readonly instanceOwner: number;
+  /** Environment of the shell process itself. */
+  readonly processEnv: Readonly<Record<string, string | undefined>>;
+  /** Found out when a job needs it. */
+  readonly topology: () => Topology;
+  /** Takes a report to job-exec. */
+  readonly report: (report: ShellReport) => void;
+}
+
+/** Things that are the same for all tasks of a job. */
+export interface SpawnDefaults {
+  cwd: string | undefined;
+  cpus: readonly number[] | undefined;
+  rlimits: NonNullable<SpawnOptions["rlimits"]>;
+}
+
+export interface Shell {
+  readonly host: ShellHost;
+  readonly h: Flux;
+  readonly job: Job;
+  readonly isLeader: boolean;
+  /** Of the job's tasks, before their own. */
+  readonly env: Record<string, string>;
+  readonly spawn: SpawnDefaults;
+  taskmap: Taskmap;
+  tasks: readonly Task[];
+  /** 0; 1 with -o verbose, 2 with -o verbose=2. */
+  readonly verbose: number;
+  readonly log: ShellLog;
+  /** Shell option of the jobspec; undefined when it is not set. */
+  option(name: string): Json | undefined;
+  /** Offers `SERVICE.method` on this broker to the job's user and the instance owner. */
+  serve(method: string, run: (request: Request) => Answer | Promise<Answer>): void;
+  /** Calls `SERVICE.method` of another shell of the job. */
+  call(shellRank: number, method: string, payload: JsonObject): Promise<JsonObject>;
+  /** A signal to every task that runs. */
+  killTasks(signum: number): void;
+  /** Ends the shell: tasks are killed, the job gets an exception with this text unless it has one. */
+  fatal(code: number, text: string, waitStatus?: number): void;
+  /** Raises an exception of the job (RFC 21). */
+  raise(type: string, severity: number, note: string, waitStatus?: number): Promise<void>;
+  /** Keeps the shell alive after its tasks until the result is called. */
+  hold(): () => void;
+  /** Adds an event to the exec eventlog (RFC 50): sent with the next report, or soon. */
+  postEvent(name: string, context: JsonObject): void;
+  /** Text for the end of a guest eventlog, which travels with the last report. */
+  appendAtEnd(key: GuestKey, text: string): void;
+  /** More members of the shell.init event's context. */
+  readonly initContext: Record<string, Json>;
+}
+
+export interface ShellRun {
+  /** Resolves when the shell is through with the job; never rejects. False: something is left that a next job could feel. */
+  readonly finished: Promise<boolean>;
+  go(): void;
+  kill(signum: number): void;
+  lostShell(shellRank: number, severity: number, message: string): void;
+  expiration(expiration: number): void;
+}
+
+/** An event waits this long for a report that is sent anyway. */
+const EVENT_DELAY_MS = 10;
+
+interface State {
+  shell: Shell;
+  job: Job;
+  host: ShellHost;
+  plugins: readonly Plugin[];
+  methods: Record<string, OpenMethod>;
+  served: Served | undefined;
+  holds: number;
+  pendingEvents: string;
+  eventTimer: Timer | undefined;
+  append: Partial<Record<GuestKey, string>>;
+  released: PromiseWithResolvers<void>;
+  go: PromiseWithResolvers<void>;
+  failure: PromiseWithResolvers<never>;
+  failed: boolean;
+  raised: boolean;
+}
+
+/** Begins to run a job. */
+export function runShell(host: ShellHost, job: Job, makePlugins: (shell: Shell) => JobPlugins): ShellRun {
+  const state = newState(host, job, makePlugins);
+  const { shell, plugins } = state;
+  return {
+    finished: live(state),
+    go: () => state.go.resolve(),
+    kill: (signum) => {
+      shell.log(LOG.debug, `forwarding signal ${signum} to tasks`);
+      shell.killTasks(signum);
+    },
+    lostShell(shellRank, severity, message) {
+      if (message !== "") shell.log(LOG.warning, message);
+      for (const plugin of plugins) plugin.lostShell?.(shell, shellRank, severity);
+    },
+    expiration(expiration) {
+      for (const plugin of plugins) plugin.expiration?.(shell, expiration);
+    },
+  };
+}
+
+function newState(host: ShellHost, job: Job, makePlugins: (shell: Shell) => JobPlugins): State {
+  const verbose = job.options["verbose"];
+  let log: ShellLog = () => undefined;
+  const shell: Shell = {
+    host,
+    h: host.h,
+    job,
+    isLeader: job.shellRank === 0,
+    env: { ...job.environment },
+    spawn: { cwd: undefined, cpus: undefined, rlimits: {} },
+    taskmap: job.taskmap,
+    tasks: [],
+    verbose: typeof verbose === "number" ? verbose : verbose === true ? 1 : 0,
+    log: (level, text, component) => log(level, text, component),
+    option: (name) => optionOf(job.options, name),
+    serve(method, run) {
+      state.methods[method] = allowUser((request) => {
+        request.requireOwnerOrUser(job.userid);
+        return run(request);
+      });
+    },
+    call: async (shellRank, method, payload) => host.h.rpc(`${job.service}.${method}`, payload, { nodeid: job.nodes[shellRank]?.brokerRank ?? 0 }),
+    killTasks: (signum) => killTasks(state, signum),
+    fatal: (code, text, waitStatus) => fail(state, new ShellExit(code, text, waitStatus)),
+    raise: async (type, severity, note, waitStatus) => raise(state, type, severity, note, waitStatus),
+    hold() {
+      state.holds++;
+      let held = true;
+      return () => {
+        if (!held) return;
+        held = false;
+        if (--state.holds === 0) state.released.resolve();
+      };
+    },
+    postEvent(name, context) {
+      state.pendingEvents += eventLine(host.clock.now_s(), name, context);
+      state.eventTimer ??= host.clock.setTimer(EVENT_DELAY_MS, () => report(state, {}));
+    },
+    appendAtEnd(key, text) {
+      state.append[key] = (state.append[key] ?? "") + text;
+    },
+    initContext: { service: job.service, "leader-rank": job.nodes[0]?.brokerRank ?? 0, size: job.nodes.length },
+  };
+  const state: State = {
+    shell,
+    job,
+    host,
+    plugins: [],
+    methods: {},
+    served: undefined,
+    holds: 0,
+    pendingEvents: "",
+    eventTimer: undefined,
+    append: {},
+    released: Promise.withResolvers(),
+    go: Promise.withResolvers(),
+    failure: Promise.withResolvers(),
+    failed: false,
+    raised: false,
+  };
+  // A failure while nobody waits for it is kept until the next step looks.
+  state.failure.promise.catch(() => undefined);
+  const { plugins, output } = makePlugins(shell);
+  state.plugins = plugins;
+  log = output.log;
+  return state;
+}
+
+function optionOf(options: JsonObject, name: string): Json | undefined {
+  const value = options[name];
+  return value === null ? undefined : value;
+}
+
+async function live(state: State): Promise<boolean> {
+  let status = 0;
+  let clean = true;
+  try {
+    await runToEnd(state);
+    status = highestExit(state) << 8;
+  } catch (err) {
+    clean = err instanceof ShellExit;
+    status = (await giveUp(state, err)) << 8;
+  }
+  state.shell.log(LOG.debug, `exit ${status >> 8}`);
+  for (const plugin of state.plugins) {
+    try {
+      await plugin.exit?.(state.shell);
+    } catch (err) {
+      clean = false;
+      state.host.h.log(LOG.error, `job ${state.job.f58}: ${plugin.name}: ${toFluxError(err).message}`);
+    }
+  }
+  if (state.served !== undefined) state.served.stop().catch(() => undefined);
+  report(state, { phase: "exited", status, last: !clean });
+  return clean;
+}
+
+async function runToEnd(state: State): Promise<void> {
+  const { shell, job, plugins } = state;
+  for (const plugin of plugins) await plugin.init?.(shell);
+  createTasks(state);
+  state.served = await state.host.h.serve(job.service, state.methods);
+  logLayout(shell);
+  if (job.nodes.length > 1) {
+    report(state, { phase: "ready" });
+    await unlessFailed(state, state.go.promise);
+  }
+  if (shell.isLeader) shell.postEvent("shell.init", shell.initContext);
+  startTasks(state);
+  for (const plugin of plugins) await plugin.start?.(shell);
+  const start = shell.isLeader ? { at_start: eventLine(state.host.clock.now_s(), "shell.start", startContext(shell)) } : {};
+  report(state, { phase: "running", pids: shell.tasks.map((task) => task.child?.pid ?? 0), ...start });
+  await unlessFailed(state, state.released.promise);
+}
+
+/** Context of shell.start. */
+function startContext(shell: Shell): JsonObject {
+  return { taskmap: { version: 1, map: shell.taskmap.toJSON() } };
+}
+
+function createTasks(state: State): void {
+  const { shell, job } = state;
+  shell.tasks = shell.taskmap
+    .taskids(job.shellRank)
+    .toArray()
+    .map((rank, localId) => newTask(rank, localId, job.command));
+}
+
+function startTasks(state: State): void {
+  const { shell, plugins } = state;
+  const done = shell.hold();
+  for (const task of shell.tasks) {
+    for (const plugin of plugins) plugin.taskInit?.(shell, task);
+    startTask(state, task);
+    for (const plugin of plugins) plugin.taskStarted?.(shell, task);
+  }
+  done();
+}
+
+function startTask(state: State, task: Task): void {
+  const { shell } = state;
+  const setpgrp = shell.option("nosetpgrp") === undefined;
+  const release = shell.hold();
+  try {
+    task.child = spawnProcess({
+      argv: task.argv,
+      env: { ...shell.env, ...task.env },
+      ...(shell.spawn.cwd !== undefined && { cwd: shell.spawn.cwd }),
+      stdin: task.stdin ?? "pipe",
+      stdout: "pipe",
+      stderr: "pipe",
+      extraFds: task.extraFds,
+      newSession: setpgrp,
+      ...((task.cpus ?? shell.spawn.cpus) !== undefined && { cpus: task.cpus ?? shell.spawn.cpus ?? [] }),
+      rlimits: shell.spawn.rlimits,
+      onStdout: (chunk) => task.onStdout(chunk),
+      onStderr: (chunk) => task.onStderr(chunk),
+      onStdoutEnd: () => task.onStdoutEnd(),
+      onStderrEnd: () => task.onStderrEnd(),
+    });
+  } catch (err) {
+    release();
+    throw startFailure(shell, task, toFluxError(err));
+  }
+  for (const started of task.onStarted) started(task.child);
+  task.child.exited
+    .then(({ status }) => {
+      task.status = status;
+      shell.log(LOG.debug, `task ${task.rank} complete status=${shellExitCode(status)}`);
+      for (const plugin of state.plugins) plugin.taskExit?.(shell, task);
+    })
+    .catch((err: unknown) => fail(state, err))
+    .finally(release);
+}
+
+/** 127 for a program that isn't there, 126 for one that may not be executed, as sh(1) has it. */
+function startFailure(shell: Shell, task: Task, error: FluxError): ShellExit {
+  const code = error.errno === errno.ENOENT ? 127 : error.errno === errno.EACCES || error.errno === errno.EPERM ? 126 : 1;
+  return new ShellExit(code, `task ${task.rank} (host ${shell.host.hostname}): start failed: ${task.argv[0]}: ${strerror(error.errno)}`);
+}
+
+async function unlessFailed(state: State, promise: Promise<void>): Promise<void> {
+  await Promise.race([promise, state.failure.promise]);
+}
+
+function fail(state: State, reason: unknown): void {
+  if (state.failed) return;
+  state.failed = true;
+  state.failure.reject(reason);
+}
+
+/** Something went wrong for good: says so, ends the tasks, raises an exception. Returns the exit code. */
+async function giveUp(state: State, reason: unknown): Promise<number> {
+  const { shell } = state;
+  state.failed = true;
+  const exit = reason instanceof ShellExit ? reason : new ShellExit(1, formatError(reason));
+  shell.log(LOG.fatal, exit.message);
+  shell.killTasks(9);
+  await raise(state, "exec", 0, exit.message, exit.waitStatus);
+  await Promise.all(shell.tasks.map(async (task) => task.child?.reaped));
+  return exit.code;
+}
+
+async function raise(state: State, type: string, severity: number, note: string, waitStatus?: number): Promise<void> {
+  if (state.raised && severity === 0) return;
+  if (severity === 0) state.raised = true;
+  const status = waitStatus === undefined ? {} : { wait_status: waitStatus };
+  try {
+    await state.host.h.rpc("job-manager.raise", { id: state.job.id, type, severity, note, ...status });
+  } catch (err) {
+    state.host.h.log(LOG.error, `job ${state.job.f58}: failed to raise job exception: ${toFluxError(err).message}`);
+  }
+}
+
+function killTasks(state: State, signum: number): void {
+  const group = state.shell.option("nosetpgrp") === undefined;
+  for (const task of state.shell.tasks) {
+    if (task.child === undefined || task.status !== undefined) continue;
+    if (!group) task.child.kill(signum);
+    else sendSignal(-task.child.pid, signum);
+  }
+}
+
+function highestExit(state: State): number {
+  return state.shell.tasks.reduce((most, { status }) => Math.max(most, status === undefined ? 0 : (exitCode(status) ?? shellExitCode(status))), 0);
+}
+
+function report(state: State, what: Omit<ShellReport, "id" | "shell_rank" | "append">): void {
+  const append: Partial<Record<GuestKey, string>> = {};
+  if (state.pendingEvents !== "") append["exec.eventlog"] = state.pendingEvents;
+  state.pendingEvents = "";
+  state.host.clock.clear(state.eventTimer);
+  state.eventTimer = undefined;
+  if (what.phase === "exited") Object.assign(append, { ...state.append, ...append });
+  const base = { id: state.job.id, shell_rank: state.job.shellRank, ...what };
+  state.host.report(Object.keys(append).length > 0 ? { ...base, append } : base);
+}
+
+function logLayout(shell: Shell): void {
+  if (shell.verbose === 0) return;
+  const { job, taskmap } = shell;
+  const { count, cores, perNode } = job.slots;
+  if (shell.isLeader) shell.log(LOG.debug, `0: task_count=${job.ntasks} slot_count=${count} cores_per_slot=${cores} slots_per_node=${perNode}`);
+  const ids = taskmap.taskids(job.shellRank);
+  shell.log(LOG.debug, `${job.shellRank}: task${ids.count > 1 ? "s" : ""} ${ids.toString({ brackets: true })} on cores ${job.node.cores.toString()}`);
+}

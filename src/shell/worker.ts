@@ -1,0 +1,107 @@
+// Worker: a shell process of the pool. It waits at its broker's job-exec for a job, runs it, and waits again; see protocol.ts.
+import type { Flux } from "../client/flux.ts";
+import type { JsonObject } from "../formats/json.ts";
+import { toFluxError } from "../message/errno.ts";
+import { str, unpack } from "../message/unpack.ts";
+import { realClock, type Clock } from "../os/clock.ts";
+import { hostname } from "../os/hostname.ts";
+import { discoverTopology, type Topology } from "../os/topology.ts";
+import { formatError } from "./failure.ts";
+import { parseJob } from "./job.ts";
+import { jobPlugins } from "./plugins/mod.ts";
+import { controlSpec, encodeReport, eventLine, jobOrderSpec, type ShellReport } from "./protocol.ts";
+import { runShell, type ShellHost, type ShellRun } from "./shell.ts";
+
+export interface WorkerOptions {
+  /** The process that can be signalled when this worker hangs; 0 for one that runs inside another process (tests). */
+  readonly pid: number;
+  readonly clock?: Clock;
+  readonly processEnv?: Readonly<Record<string, string | undefined>>;
+}
+
+/** Serves jobs until job-exec lets it go or its broker is gone. Resolves then; rejects when it could not begin. */
+export async function runWorker(h: Flux, options: WorkerOptions): Promise<void> {
+  const host = await openHost(h, options);
+  let current: { id: bigint; run: ShellRun } | undefined;
+  const rank = Number(await h.attr("rank"));
+  const orders = h.stream("job-exec.shell-wait", { pid: options.pid }, { nodeid: rank });
+  const tell = (report: ShellReport): void => h.notify("job-exec.shell-report", encodeReport(report), { nodeid: rank });
+  let retired = false;
+
+  const begin = (order: JsonObject): void => {
+    const { id, shell_rank } = unpack(order, jobOrderSpec);
+    try {
+      const job = parseJob(order, host.processEnv);
+      const run = runShell({ ...host, report: tell }, job, jobPlugins);
+      current = { id, run };
+      run.finished.then(
+        () => {
+          if (current?.id === id) current = undefined;
+        },
+        (err: unknown) => h.log(3, `shell: ${toFluxError(err).message}`),
+      );
+    } catch (err) {
+      refuse(h, host, { id, shell_rank }, tell, formatError(err));
+    }
+  };
+
+  const control = (order: JsonObject, type: string): void => {
+    const { id, signum, shell_rank, severity, message, expiration } = unpack(order, controlSpec);
+    if (current === undefined || current.id !== id) return;
+    const { run } = current;
+    if (type === "go") run.go();
+    else if (type === "kill") run.kill(signum ?? 15);
+    else if (type === "lost-shell") run.lostShell(shell_rank ?? 0, severity ?? 0, message ?? "");
+    else if (type === "expiration") run.expiration(expiration ?? 0);
+  };
+
+  for await (const order of orders) {
+    const { type } = unpack(order, { type: str });
+    if (type === "retire") {
+      retired = true;
+      break;
+    }
+    if (type === "job") begin(order);
+    else control(order, type);
+  }
+  // The broker went away, or unloaded job-exec: nobody wants the job any more.
+  if (!retired && current !== undefined) {
+    current.run.kill(9);
+    await current.run.finished;
+  }
+}
+
+async function openHost(h: Flux, options: WorkerOptions): Promise<ShellHost> {
+  const processEnv = options.processEnv ?? process.env;
+  const attr = async (name: string, fallback: string): Promise<string> => h.attr(name).catch(() => fallback);
+  const [jobidPath, level, rundir, owner, uri] = await Promise.all([
+    attr("jobid-path", "/"),
+    attr("instance-level", "0"),
+    attr("rundir", "/tmp"),
+    attr("security.owner", String(process.getuid?.() ?? 0)),
+    attr("local-uri", processEnv["FLUX_URI"] ?? ""),
+  ]);
+  let topology: Topology | undefined;
+  return {
+    h,
+    clock: options.clock ?? realClock,
+    hostname: hostname(processEnv),
+    uri,
+    jobidPath,
+    instanceLevel: Number(level),
+    rundir,
+    instanceOwner: Number(owner),
+    processEnv,
+    topology: () => (topology ??= discoverTopology()),
+    report: () => undefined,
+  };
+}
+
+/** A job that cannot even be understood. */
+function refuse(h: Flux, host: ShellHost, who: { id: bigint; shell_rank: number }, tell: (report: ShellReport) => void, text: string): void {
+  const context = { rank: who.shell_rank, level: 0, message: text };
+  const done = (): void => {
+    tell({ ...who, phase: "exited", status: 1 << 8, append: { output: eventLine(host.clock.now_s(), "log", context) } });
+  };
+  h.rpc("job-manager.raise", { id: who.id, type: "exec", severity: 0, note: text }).then(done, done);
+}
