@@ -52,15 +52,20 @@ import { RC1_DEFAULT, RC3_DEFAULT, setupAttributes } from "./setup-attributes.ts
 
 /** When the starter is gone, everything must be over within this. */
 const ORPHAN_GRACE_MS = 10_000;
+/** After the last state, how long sockets may take to send what they have. */
+const LINGER_MS = 1000;
 
 /** Runs a broker to its end; resolves to its exit code. Errors before it is up are printed in one line, with exit code 1. */
 export async function runBroker(options: BrokerOptions): Promise<number> {
+  let code = 1;
   try {
-    return await startBroker(options);
+    code = await startBroker(options);
   } catch (err) {
     writeStderr(`flux-broker: ${toFluxError(err).message}\n`);
-    return 1;
   }
+  // What is still to be sent gets its time; what hangs (a connection that is never answered) does not.
+  setTimeout(() => process.exit(code), LINGER_MS).unref();
+  return code;
 }
 
 async function startBroker(options: BrokerOptions): Promise<number> {

@@ -101,6 +101,8 @@ export class Lifecycle {
         return programs.abort("cleanup", now);
       case "finalize":
         return programs.abort("rc3", now);
+      case "load-builtins":
+        return; // it takes effect in the next state
       default:
         log.write(6, `ignored signal in ${this.state}`);
     }
@@ -191,9 +193,17 @@ export class Lifecycle {
 
   async #join(): Promise<void> {
     const { rank, join } = this.#options;
+    if (this.#expedited) return this.#post("parent-fail");
     if (rank === 0) return this.#post("parent-none");
-    await join();
-    void this.#watchParent();
+    try {
+      await join();
+    } catch (err) {
+      if (this.state !== "join") return undefined;
+      this.#options.log.write(3, `cannot join: ${toFluxError(err).message}`);
+      this.#failed();
+      return this.#post("parent-fail");
+    }
+    return void this.#watchParent();
   }
 
   /** Follows the parent's state up to its shutdown; what it means here depends on our own. */

@@ -10,6 +10,8 @@ interface Builtin {
 /** In the order in which rc1 loads them; rc3 unloads in the reverse order. Built-in services come before rc1. */
 const BUILTINS: Readonly<Record<string, Builtin>> = {
   groups: { load: () => import("../modules/groups/groups.ts") },
+  content: { load: () => import("../modules/content/content.ts"), rc1: "all" },
+  "content-sqlite": { load: () => import("../modules/content-sqlite/content-sqlite.ts"), rc1: "leader" },
   resource: { load: () => import("../modules/resource/resource.ts"), rc1: "all" },
 };
 

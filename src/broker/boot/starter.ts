@@ -148,6 +148,8 @@ class Starter {
     const code = exitCodeOf(status) ?? 128 + (signal ?? 0);
     if (signal !== undefined) say(`${rank} (pid ${child.pid}) ${SIGNAL_TEXTS[signal] ?? `Signal ${signal}`}`);
     else if (code !== 0) say(`${rank} (pid ${child.pid}) exited with rc=${code}`);
+    // Whoever is still here when the leader has gone in order has not joined, and never will.
+    if (rank === 0) this.#signalAll("SIGTERM");
     // The initial program of a leader that was killed has nobody else to end it: its group has the leader's number.
     if (rank === 0 && signal !== undefined) for (const end of ["SIGHUP", "SIGTERM", "SIGKILL"]) sendSignal(-child.pid, end);
     const { exitMode, exitTimeout_ms } = this.#options;

@@ -93,6 +93,8 @@ export class Overlay {
   readonly #cards = Promise.withResolvers<ReadonlyMap<number, Card>>();
   /** Why no child may join any more. */
   #closedToChildren: string | undefined;
+  #closing = false;
+  #endPause: () => void = () => {};
 
   constructor(options: OverlayOptions) {
     this.#options = options;
@@ -190,10 +192,21 @@ export class Overlay {
       } catch (err) {
         const { errno: number } = toFluxError(err);
         const hopeless = number === errno.EPERM || number === errno.EPROTO || number === errno.EINVAL;
-        if (hopeless || clock.monotonic_ms() + wait_ms >= give_up_ms) throw err;
+        if (hopeless || this.#closing || clock.monotonic_ms() + wait_ms >= give_up_ms) throw err;
       }
-      await clock.sleep(wait_ms);
+      await this.#pause(wait_ms);
     }
+  }
+
+  /** A pause between two attempts, which close() cuts short. */
+  #pause(wait_ms: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = this.#options.clock.setTimer(wait_ms, resolve);
+    this.#endPause = () => {
+      this.#options.clock.clear(timer);
+      resolve();
+    };
+    return promise;
   }
 
   #sayHello(connection: ZmtpConnection): Promise<Message> {
@@ -347,6 +360,8 @@ export class Overlay {
 
   /** Ends everything that is left. */
   async close(): Promise<void> {
+    this.#closing = true;
+    this.#endPause();
     this.goodbye();
     for (const connection of this.#greeting) connection.destroy("the broker ends");
     for (const link of this.#links.values()) {
