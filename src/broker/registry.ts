@@ -12,7 +12,13 @@ const BUILTINS: Readonly<Record<string, Builtin>> = {
   groups: { load: () => import("../modules/groups/groups.ts") },
   content: { load: () => import("../modules/content/content.ts"), rc1: "all" },
   "content-sqlite": { load: () => import("../modules/content-sqlite/content-sqlite.ts"), rc1: "leader" },
+  kvs: { load: () => import("../modules/kvs/kvs.ts"), rc1: "all" },
   resource: { load: () => import("../modules/resource/resource.ts"), rc1: "all" },
+  "job-info": { load: () => import("../modules/job-info/job-info.ts"), rc1: "all" },
+  "job-manager": { load: () => import("../modules/job-manager/job-manager.ts"), rc1: "leader" },
+  "job-exec": { load: () => import("../modules/job-exec/job-exec.ts"), rc1: "leader" },
+  "sched-simple": { load: () => import("../modules/sched-simple/sched-simple.ts"), rc1: "leader" },
+  "job-ingest": { load: () => import("../modules/job-ingest/job-ingest.ts"), rc1: "all" },
 };
 
 /** Loaded before anything else: the state machine needs them. */
