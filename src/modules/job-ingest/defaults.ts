@@ -85,5 +85,5 @@ export function withoutEnvironment(jobspec: JsonObject): JsonObject {
   const system = systemOf(jobspec);
   if (!("environment" in system)) return jobspec;
   const { environment: _, ...rest } = system;
-  return withSystem(jobspec, rest as JsonObject);
+  return withSystem(jobspec, rest);
 }

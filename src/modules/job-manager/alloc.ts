@@ -237,19 +237,19 @@ export class Alloc {
   }
 
   #succeeded(job: Job, R: JsonObject, annotations: JsonObject | undefined): void {
-    this.#leaveSent(job);
+    this.#leaveSent(job, "answered");
     this.#allocated = undefined;
     if (annotations !== undefined) this.#annotate(job, annotations);
     job.facts = { ...job.facts, R };
     this.#options.core.post(job, "alloc", job.facts.annotations === undefined ? undefined : { annotations: job.facts.annotations });
-    this.#options.touch();
+    job.alloc = "none";
   }
 
   #denied(job: Job, note: string): void {
-    this.#leaveSent(job);
+    this.#leaveSent(job, "answered");
     this.#clearAnnotations(job);
+    job.alloc = "none";
     this.#options.raise(job, "alloc", 0, note);
-    this.#options.touch();
   }
 
   #cancelled(job: Job): void {
@@ -257,12 +257,11 @@ export class Alloc {
     this.#clearSchedAnnotations(job);
     this.#options.core.act(job);
     this.#options.changed();
-    this.#options.touch();
   }
 
-  #leaveSent(job: Job): void {
+  #leaveSent(job: Job, to: "none" | "answered" = "none"): void {
     this.#sent.remove(job);
-    job.alloc = "none";
+    job.alloc = to;
     job.cancelling = false;
     if (this.#options.core.active.size > DECODED_MAX) job.decoded = undefined;
     this.#options.touch();
@@ -312,5 +311,5 @@ export class Alloc {
 function withoutScheduling(R: JsonObject): JsonObject {
   if (!("scheduling" in R)) return R;
   const { scheduling: _, ...rest } = R;
-  return rest as JsonObject;
+  return rest;
 }

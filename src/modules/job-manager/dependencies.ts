@@ -5,6 +5,7 @@ import { RESULT, STATE } from "../../client/jobs.ts";
 import { type JobId, parseJobId } from "../../formats/fluid.ts";
 import { isJsonObject, type JsonObject } from "../../formats/json.ts";
 import { errno, FluxError } from "../../message/errno.ts";
+import { str, unpack } from "../../message/unpack.ts";
 import type { Clock, Timer } from "../../os/clock.ts";
 import type { InactiveJob } from "./inactive.ts";
 import { type Job, systemAttribute } from "./job.ts";
@@ -58,8 +59,9 @@ export class Dependencies {
     const dependencies = systemAttribute(jobspec, "dependencies");
     if (!Array.isArray(dependencies)) return;
     for (const item of dependencies as unknown[]) {
-      const { scheme, value } = isJsonObject(item) ? item : {};
-      this.#add(job, jobspec, String(scheme), String(value));
+      if (!isJsonObject(item)) throw new FluxError(errno.EINVAL, "a dependency must be an object");
+      const { scheme, value } = unpack(item, { scheme: str, value: str });
+      this.#add(job, jobspec, scheme, value);
     }
   }
 

@@ -17,7 +17,7 @@ const OPERATIONS_MAX = 2000;
 interface Batch {
   readonly text: Map<JobId, string>;
   /** Called when the batch is in the KVS, or with why it isn't. */
-  readonly then: ((error: FluxError | undefined) => void)[];
+  readonly waiting: ((error: FluxError | undefined) => void)[];
 }
 
 export interface EventlogsOptions {
@@ -46,8 +46,8 @@ export class Eventlogs {
   }
 
   /** `fn` runs once everything posted so far is in the KVS; at the next flush when nothing is under way. */
-  then(fn: (error: FluxError | undefined) => void): void {
-    this.#batch.then.push(fn);
+  whenStored(fn: (error: FluxError | undefined) => void): void {
+    this.#batch.waiting.push(fn);
   }
 
   /** Commits what has piled up, now or as soon as the commit that is on its way is done. */
@@ -55,7 +55,7 @@ export class Eventlogs {
     if (this.#committing) return;
     const batch = this.#take();
     if (batch.text.size === 0) {
-      for (const fn of batch.then) fn(undefined);
+      for (const fn of batch.waiting) fn(undefined);
       if (this.#isEmpty()) this.#settle();
       return;
     }
@@ -80,7 +80,7 @@ export class Eventlogs {
   #done(batch: Batch, error: FluxError | undefined): void {
     this.#committing = false;
     if (error !== undefined) this.#options.log(`eventlogs of ${batch.text.size} jobs could not be updated: ${error.message}`);
-    for (const fn of batch.then) fn(error);
+    for (const fn of batch.waiting) fn(error);
     this.flush();
   }
 
@@ -101,7 +101,7 @@ export class Eventlogs {
   }
 
   #isEmpty(): boolean {
-    return this.#batch.text.size === 0 && this.#batch.then.length === 0;
+    return this.#batch.text.size === 0 && this.#batch.waiting.length === 0;
   }
 
   #settle(): void {
@@ -116,5 +116,5 @@ function append(id: JobId, text: string): KvsOperation {
 }
 
 function newBatch(): Batch {
-  return { text: new Map(), then: [] };
+  return { text: new Map(), waiting: [] };
 }

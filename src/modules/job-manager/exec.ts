@@ -106,7 +106,7 @@ export class Exec {
     if (job === undefined) return h.log(3, `start response: id=${formatJobId(id, "f58")} not active`);
     switch (type) {
       case "start":
-        if (job.facts.started) return h.log(3, `start response: id=${formatJobId(id, "f58")} should not get start event`);
+        if (job.facts.started || job.facts.status !== undefined) return h.log(3, `start response: id=${formatJobId(id, "f58")} should not get start event`);
         return core.post(job, "start");
       case "reattached":
         if (isDebug(job)) core.post(job, "debug.exec-reattach-finish");

@@ -164,7 +164,7 @@ export function createManager(h: Flux, context: ModuleContext): JobManager {
     running: () => core.running,
     requested: () => alloc.pending,
     whenStored: (fn) => {
-      eventlogs.then(fn);
+      eventlogs.whenStored(fn);
       touch();
     },
   });

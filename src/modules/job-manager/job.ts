@@ -21,8 +21,8 @@ export interface Job {
   inbox: Posted[];
   /** Events wait: the submission is not in the KVS yet. */
   held: boolean;
-  /** Where its allocation request is: in our queue, at the scheduler, or nowhere. */
-  alloc: "none" | "queued" | "sent";
+  /** Where its allocation request is: in our queue, at the scheduler, answered this very moment, or nowhere. */
+  alloc: "none" | "queued" | "sent" | "answered";
   /** The scheduler was asked to give the request back. */
   cancelling: boolean;
   /** The execution system has its start request and has not released everything. */

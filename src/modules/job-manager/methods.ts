@@ -91,7 +91,7 @@ function submit(m: JobManager, request: Request): Answer {
       errors.push([submission.id, toFluxError(err).message]);
     }
   }
-  m.eventlogs.then((error) => {
+  m.eventlogs.whenStored((error) => {
     for (const job of accepted) {
       if (error !== undefined) withdraw(m, job);
       else admit(m, job);

@@ -7,7 +7,7 @@ import { type JobState, STATE } from "../../client/jobs.ts";
 import type { EventlogEntry } from "../../formats/eventlog.ts";
 import { decodeJsonObject, encodeJson, isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
 import { errno, FluxError } from "../../message/errno.ts";
-import { arr, bool, int, num, obj, str, uint, unpack } from "../../message/unpack.ts";
+import { arr, bool, def, int, num, obj, str, uint, unpack } from "../../message/unpack.ts";
 
 export interface Facts {
   readonly state: JobState;
@@ -89,8 +89,8 @@ export function apply(job: Facts, event: EventlogEntry): Facts {
 const STEPS: Readonly<Record<string, Step>> = {
   submit(job, context, { timestamp }) {
     if (job.state !== STATE.NEW) throw impossible("submit", job);
-    const { userid, urgency, flags, version } = unpack(context, { userid: uint, urgency: uint, flags: uint, version: (v) => v ?? EVENTLOG_VERSION });
-    if (version !== EVENTLOG_VERSION) throw new FluxError(errno.EINVAL, `eventlog v${String(version)} is unsupported`);
+    const { userid, urgency, flags, version } = unpack(context, { userid: uint, urgency: uint, flags: uint, version: def(uint, EVENTLOG_VERSION) });
+    if (version !== EVENTLOG_VERSION) throw new FluxError(errno.EINVAL, `eventlog v${version} is unsupported`);
     return { ...job, t_submit: timestamp, userid, urgency, flags };
   },
   validate(job) {

@@ -95,7 +95,7 @@ export async function readCheckpoint(h: Flux): Promise<Checkpoint | undefined> {
   if (text === undefined) return undefined;
   const saved = decodeJsonObject(text);
   if (Number(saved["version"] ?? 0) > CHECKPOINT_VERSION) {
-    throw new FluxError(errno.EINVAL, `${CHECKPOINT} has version ${String(saved["version"])}: this flux knows up to ${CHECKPOINT_VERSION}`);
+    throw new FluxError(errno.EINVAL, `${CHECKPOINT} has version ${JSON.stringify(saved["version"])}: this flux knows up to ${CHECKPOINT_VERSION}`);
   }
   const { max_jobid, queue } = unpack(saved, { max_jobid: jobid, queue: (v, path) => (v === undefined ? [] : arr(obj)(v, path)) });
   return { maxJobid: max_jobid, queues: queue };
@@ -104,5 +104,5 @@ export async function readCheckpoint(h: Flux): Promise<Checkpoint | undefined> {
 function withoutScheduling(R: JsonObject): JsonObject {
   if (!isJsonObject(R) || !("scheduling" in R)) return R;
   const { scheduling: _, ...rest } = R;
-  return rest as JsonObject;
+  return rest;
 }

@@ -7,6 +7,7 @@ import { describeSignal } from "../../formats/signal.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { exitCode, termSignal } from "../../formats/waitstatus.ts";
 import { errno, FluxError } from "../../message/errno.ts";
+import { def, str, unpack } from "../../message/unpack.ts";
 import { isWaitable, type Job } from "./job.ts";
 import type { Facts } from "./state.ts";
 
@@ -42,7 +43,7 @@ export class Waiting {
     if (waiter !== undefined) this.#waiters--;
     else if (first !== undefined) this.#anyone.delete(first);
     if (first !== undefined) first.respond(answer);
-    else if (this.#zombies.size < ZOMBIES_MAX) this.#zombies.set(job.id, `${answer["success"] ? 1 : 0}${String(answer["errstr"])}`);
+    else if (this.#zombies.size < ZOMBIES_MAX) this.#zombies.set(job.id, `${answer.success ? 1 : 0}${answer.errstr}`);
   }
 
   /** A request to wait; undefined: it is kept. Throws FluxError ECHILD. */
@@ -86,10 +87,10 @@ function noMoreJobs(): FluxError {
   return new FluxError(errno.ECHILD, "there are no more waitable jobs");
 }
 
-function answerFor(id: JobId, facts: Facts): JsonObject {
+function answerFor(id: JobId, facts: Facts): { id: JobId; success: boolean; errstr: string } {
   if (facts.end?.name === "exception") {
-    const { type, note } = facts.end.context ?? {};
-    return { id, success: false, errstr: `Fatal exception type=${String(type)} ${String(note)}` };
+    const { type, note } = unpack(facts.end.context ?? {}, { type: str, note: def(str, "") });
+    return { id, success: false, errstr: `Fatal exception type=${type} ${note}` };
   }
   const errstr = describeStatus(facts.status ?? 0);
   return { id, success: errstr === "", errstr };
