@@ -23,6 +23,7 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   dmesg: { summary: "print or clear the broker's log", load: () => import("./dmesg.ts") },
   logger: { summary: "add a message to the broker's log", load: () => import("./logger.ts") },
   module: { summary: "list, load, remove and inspect the broker's modules", load: () => import("./module.ts") },
+  exec: { summary: "run a command on brokers, outside of any job", load: () => import("./exec.ts") },
   env: { summary: "print the environment of this instance, or run a command in it", load: () => import("./env.ts") },
   version: { summary: "print versions of the commands and the broker", load: () => import("./version.ts") },
   run: { summary: "run a job, with its output and exit code", load: () => import("./run.ts") },

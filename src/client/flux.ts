@@ -184,6 +184,7 @@ export class Flux {
       stream.end(error.errno === errno.ENODATA ? undefined : error);
       return true;
     });
+    stream.matchtag = matchtag;
     this.#sendOrFail(matchtag, requestMessage(topic, payload, { ...options, matchtag, streaming: true }));
     return stream;
   }

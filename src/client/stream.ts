@@ -13,6 +13,8 @@ export class Stream<T = JsonObject> implements AsyncIterableIterator<T> {
   #waiting: { resolve: (r: IteratorResult<T>) => void; reject: (e: Error) => void } | undefined;
   #ended = false;
   #error: FluxError | undefined;
+  /** Names the stream in further requests to its server, such as "rexec.write". */
+  matchtag = 0;
 
   /** `cancel` tells the server that nobody reads any more; `read` takes from a response what the reader wants. */
   constructor(
