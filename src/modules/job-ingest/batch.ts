@@ -4,10 +4,10 @@
 //   job.XXXX.J        as it was signed
 //   job.XXXX.jobspec  with defaults, without environment (RFC 16)
 import type { Flux } from "../../client/flux.ts";
+import { kvsCommit, type KvsOp, put, putJson, unlink } from "../../client/kvs.ts";
 import type { Request } from "../../client/request.ts";
 import { jobKvsPath, type JobId } from "../../formats/fluid.ts";
-import { encodeJson, type Json, type JsonObject } from "../../formats/json.ts";
-import { valObject } from "../../formats/treeobj.ts";
+import type { Json, JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import { jobid, str } from "../../message/unpack.ts";
 import type { Submission } from "./submission.ts";
@@ -55,7 +55,7 @@ export class Batches {
     this.jobs += jobs.length;
     this.batches++;
     // The next batch is written while the job manager takes this one.
-    this.#commit(jobs.flatMap(operations)).then(
+    kvsCommit(this.#h, jobs.flatMap(operations)).then(
       () => {
         this.#committing = false;
         this.#next();
@@ -90,19 +90,14 @@ export class Batches {
   /** Nothing is left in the KVS of a job that was refused. */
   #remove(jobs: readonly Ingested[]): void {
     if (jobs.length === 0) return;
-    this.#commit(jobs.map(({ id }) => ({ key: jobKvsPath(id), flags: 0, dirent: null }))).catch((err: unknown) => {
+    kvsCommit(this.#h, jobs.map(({ id }) => unlink(jobKvsPath(id)))).catch((err: unknown) => {
       this.#h.log(3, `could not remove ${jobs.length} refused jobs from the KVS: ${toFluxError(err).message}`);
     });
   }
-
-  async #commit(ops: JsonObject[]): Promise<void> {
-    await this.#h.rpc("kvs.commit", { namespace: "primary", flags: 0, ops });
-  }
 }
 
-function operations({ id, J, jobspec }: Ingested): JsonObject[] {
-  const put = (name: string, value: string): JsonObject => ({ key: jobKvsPath(id, name), flags: 0, dirent: valObject(Buffer.from(value)) as object as JsonObject });
-  return [put("J", J), put("jobspec", encodeJson(jobspec))];
+function operations({ id, J, jobspec }: Ingested): KvsOp[] {
+  return [put(jobKvsPath(id, "J"), J), putJson(jobKvsPath(id, "jobspec"), jobspec)];
 }
 
 function announcement({ id, userid, urgency, t_submit, flags, jobspec }: Ingested): JsonObject {

@@ -2,15 +2,10 @@
 // into the next one, so that a busy job manager makes few large commits and an idle one commits at once.
 //
 // A response that says something is done waits for the commit that makes it so.
+import { append, type KvsOp } from "../../client/kvs.ts";
 import { jobKvsPath, type JobId } from "../../formats/fluid.ts";
-import type { JsonObject } from "../../formats/json.ts";
-import { valObject } from "../../formats/treeobj.ts";
 import { type FluxError, toFluxError } from "../../message/errno.ts";
 
-/** One operation of kvs.commit. */
-export type KvsOperation = JsonObject;
-
-const KVS_APPEND = 32;
 /** Operations in one commit: a KVS commit of everything at once would stop its loop. */
 const OPERATIONS_MAX = 2000;
 
@@ -21,7 +16,7 @@ interface Batch {
 }
 
 export interface EventlogsOptions {
-  readonly commit: (operations: KvsOperation[]) => Promise<unknown>;
+  readonly commit: (operations: KvsOp[]) => Promise<unknown>;
   readonly log: (text: string) => void;
 }
 
@@ -61,7 +56,7 @@ export class Eventlogs {
     }
     this.#committing = true;
     this.commits++;
-    const operations = Array.from(batch.text, ([id, text]) => append(id, text));
+    const operations = Array.from(batch.text, ([id, text]) => append(jobKvsPath(id, "eventlog"), text));
     this.#options.commit(operations).then(
       () => this.#done(batch, undefined),
       (err: unknown) => this.#done(batch, toFluxError(err)),
@@ -109,10 +104,6 @@ export class Eventlogs {
     this.#idle = [];
     for (const resolve of waiting) resolve();
   }
-}
-
-function append(id: JobId, text: string): KvsOperation {
-  return { key: jobKvsPath(id, "eventlog"), flags: KVS_APPEND, dirent: valObject(Buffer.from(text)) as object as JsonObject };
 }
 
 function newBatch(): Batch {

@@ -10,6 +10,7 @@
 // The parts: state.ts says what events do, job.ts what a job needs, core.ts brings events and needs together; the other
 // files are one partner or request each. What happens in one turn of the event loop is stored and told at its end.
 import type { Flux } from "../../client/flux.ts";
+import { kvsCommit, type KvsOp } from "../../client/kvs.ts";
 import { defineModule, type ModuleContext, type ModuleHooks } from "../../client/module.ts";
 import { STATE } from "../../client/jobs.ts";
 import { parseEventlog } from "../../formats/eventlog.ts";
@@ -30,7 +31,7 @@ import { Purge } from "./purge.ts";
 import { Queues } from "./queues.ts";
 import { restart } from "./restart.ts";
 import { replay } from "./state.ts";
-import { checkpointOperation, commit, readJob } from "./store.ts";
+import { checkpointOperation, readJob } from "./store.ts";
 import { createTurn } from "./turn.ts";
 import { Waiting } from "./wait.ts";
 
@@ -82,7 +83,7 @@ export default defineModule({
         manager.dependencies.stop();
         manager.journal.end();
         await manager.eventlogs.settled();
-        await commit(h, [checkpointOf(manager)]);
+        await kvsCommit(h, [checkpointOf(manager)]);
       },
       stats: () => stats(manager),
       reconfigure: (config) => configure(manager, config),
@@ -143,7 +144,7 @@ export function createManager(h: Flux, context: ModuleContext): JobManager {
   const raiseSafely = (job: Job, type: string, severity: number, note: string): void =>
     logFailure(h, job, () => raise(job, { type, severity, note }));
   const queues = new Queues();
-  const eventlogs = new Eventlogs({ commit: (operations) => commit(h, operations), log: (text) => h.log(2, text) });
+  const eventlogs = new Eventlogs({ commit: (operations) => kvsCommit(h, operations), log: (text) => h.log(2, text) });
   const journal = new Journal({
     activeJobs: () => core.active.values(),
     inactiveIds: () => core.inactive.ids(),
@@ -180,7 +181,7 @@ export function createManager(h: Flux, context: ModuleContext): JobManager {
     h,
     core,
     now_s: () => clock.now_s(),
-    commit: (operations) => commit(h, operations),
+    commit: (operations) => kvsCommit(h, operations),
     checkpoint: () => checkpointOf(manager),
     removed: (job) => history.removed(job.userid),
   });
@@ -217,7 +218,7 @@ async function readRecord(h: Flux, id: bigint): Promise<JournalRecord | undefine
   return { id, events, jobspec: jobspecOf(newJob(id, facts)), ...(facts.R === undefined ? {} : { R: facts.R }) };
 }
 
-function checkpointOf({ core, queues }: JobManager): JsonObject {
+function checkpointOf({ core, queues }: JobManager): KvsOp {
   return checkpointOperation({ maxJobid: core.maxJobid, queues: queues.save() });
 }
 

@@ -2,6 +2,7 @@
 // [job-manager] inactive-age-limit and inactive-num-limit. Event "job-purge-inactive" {jobs: [id]} tells who keeps
 // lists of jobs.
 import type { Flux } from "../../client/flux.ts";
+import { type KvsOp, unlink } from "../../client/kvs.ts";
 import type { Request } from "../../client/request.ts";
 import { jobKvsPath, type JobId } from "../../formats/fluid.ts";
 import { parseDuration } from "../../formats/fsd.ts";
@@ -9,9 +10,7 @@ import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts"
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import { bool, int, jobid, num } from "../../message/unpack.ts";
 import type { Core } from "./core.ts";
-import type { KvsOperation } from "./eventlogs.ts";
 import type { InactiveJob } from "./inactive.ts";
-import { unlink } from "./store.ts";
 
 /** Jobs purged by one request, and by one heartbeat. */
 const BATCH_MAX = 100;
@@ -21,9 +20,9 @@ export interface PurgeOptions {
   readonly h: Flux;
   readonly core: Core;
   readonly now_s: () => number;
-  readonly commit: (operations: KvsOperation[]) => Promise<unknown>;
+  readonly commit: (operations: KvsOp[]) => Promise<unknown>;
   /** The operation that saves max_jobid: the highest id must not be forgotten with its job. */
-  readonly checkpoint: () => KvsOperation;
+  readonly checkpoint: () => KvsOp;
   readonly removed: (job: InactiveJob) => void;
 }
 
@@ -104,7 +103,7 @@ export class Purge {
   async #purge(jobs: readonly InactiveJob[]): Promise<void> {
     if (jobs.length === 0) return;
     const { core, h, removed } = this.#options;
-    const operations: KvsOperation[] = jobs.map(({ id }) => unlink(jobKvsPath(id)));
+    const operations: KvsOp[] = jobs.map(({ id }) => unlink(jobKvsPath(id)));
     if (jobs.some(({ id }) => id === core.maxJobid)) operations.push(this.#options.checkpoint());
     const ids: JobId[] = [];
     for (const job of jobs) {

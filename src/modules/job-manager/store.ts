@@ -1,11 +1,10 @@
 // Store: what the job manager keeps in the KVS (RFC 16): job.XXXX.{eventlog,jobspec,R} and checkpoint.job-manager.
 import type { Flux } from "../../client/flux.ts";
+import { kvsDir, kvsGetText, type KvsOp, putJson } from "../../client/kvs.ts";
 import { jobKvsPath, type JobId } from "../../formats/fluid.ts";
-import { decodeJsonObject, encodeJson, isJsonObject, type JsonObject } from "../../formats/json.ts";
-import { parseTreeobj, valData, valObject } from "../../formats/treeobj.ts";
+import { decodeJsonObject, isJsonObject, type JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno } from "../../message/errno.ts";
 import { arr, jobid, obj, unpack } from "../../message/unpack.ts";
-import type { KvsOperation } from "./eventlogs.ts";
 
 /** What the KVS has of a job. */
 export interface StoredJob {
@@ -20,32 +19,13 @@ export interface Checkpoint {
   readonly queues: readonly JsonObject[];
 }
 
-const NAMESPACE = "primary";
-const READDIR = 1;
 const CHECKPOINT = "checkpoint.job-manager";
 const CHECKPOINT_VERSION = 1;
-
-export function commit(h: Flux, ops: KvsOperation[]): Promise<JsonObject> {
-  return h.rpc("kvs.commit", { namespace: NAMESPACE, flags: 0, ops });
-}
-
-/** The operation that puts a value. */
-export function put(key: string, value: string): KvsOperation {
-  return { key, flags: 0, dirent: valObject(Buffer.from(value)) as object as JsonObject };
-}
-
-/** The operation that removes a key and everything under it. */
-export function unlink(key: string): KvsOperation {
-  return { key, flags: 0, dirent: null };
-}
 
 /** A value as text; undefined when there is none. */
 async function get(h: Flux, key: string): Promise<string | undefined> {
   try {
-    const { val } = unpack(await h.rpc("kvs.lookup", { key, namespace: NAMESPACE, flags: 0 }), { val: obj });
-    const object = parseTreeobj(val);
-    if (object.type !== "val") throw new FluxError(errno.EISDIR, `${key} is not a value`);
-    return Buffer.from(valData(object)).toString("utf8");
+    return await kvsGetText(h, key);
   } catch (err) {
     if (isErrno(err, errno.ENOENT)) return undefined;
     throw err;
@@ -55,10 +35,8 @@ async function get(h: Flux, key: string): Promise<string | undefined> {
 /** Names of the directories in a directory, in order; none when it isn't there. */
 async function directories(h: Flux, key: string): Promise<string[]> {
   try {
-    const { val } = unpack(await h.rpc("kvs.lookup", { key, namespace: NAMESPACE, flags: READDIR }), { val: obj });
-    const object = parseTreeobj(val);
-    if (object.type !== "dir") return [];
-    return Object.entries(object.data).filter(([, item]) => item.type === "dir" || item.type === "dirref").map(([name]) => name).sort();
+    const entries = Object.entries(await kvsDir(h, key));
+    return entries.filter(([, { type }]) => type === "dir" || type === "dirref").map(([name]) => name).sort();
   } catch (err) {
     if (isErrno(err, errno.ENOENT)) return [];
     throw err;
@@ -85,8 +63,8 @@ export async function* allJobs(h: Flux): AsyncGenerator<JobId, void, undefined> 
   }
 }
 
-export function checkpointOperation({ maxJobid, queues }: Checkpoint): KvsOperation {
-  return put(CHECKPOINT, encodeJson({ version: CHECKPOINT_VERSION, max_jobid: maxJobid, queue: queues }));
+export function checkpointOperation({ maxJobid, queues }: Checkpoint): KvsOp {
+  return putJson(CHECKPOINT, { version: CHECKPOINT_VERSION, max_jobid: maxJobid, queue: queues });
 }
 
 /** The checkpoint; undefined when there is none. Throws FluxError EINVAL for one of a later version. */
