@@ -48,6 +48,7 @@ import { type OverlayService, serveOverlay } from "./services/overlay.ts";
 import { serveRunat, serveShutdown, type ShutdownService } from "./services/runat.ts";
 import { serveService } from "./services/service.ts";
 import { serveStateMachine, type StateMachineService } from "./services/state-machine.ts";
+import { Tracer } from "./trace.ts";
 import { RC1_DEFAULT, RC3_DEFAULT, setupAttributes } from "./setup-attributes.ts";
 
 /** When the starter is gone, everything must be over within this. */
@@ -317,11 +318,12 @@ class Broker {
     await serveLog(h, this.#log);
     await serveAttr(h, this.#attrs);
     await serveBroker(h, rank, { rundir: this.#attrs.require("rundir") });
-    await serveModule(h, this.#host, () => Date.now());
+    const tracer = new Tracer(this.#router);
+    await serveModule(h, this.#host, tracer, () => Date.now());
     await serveRunat(h, this.#programs);
     this.#shutdownService = await serveShutdown(h, this.#log, () => this.#lifecycle.shutdown());
     this.#stateService = await serveStateMachine(h, this.#lifecycle.machine);
-    this.#overlayService = await serveOverlay(h, this.#overlay, this.#topology, rank, realClock);
+    this.#overlayService = await serveOverlay(h, this.#overlay, this.#topology, rank, realClock, tracer);
     this.#configStore = await serveConfig(h, {
       rank,
       initial: this.#config,

@@ -12,6 +12,7 @@ export function openInternal(router: Router, owner: number, identity: Identity, 
   router.addEndpoint({
     id,
     name: identity.name,
+    module: identity.ownService === identity.name ? identity.name : undefined,
     userid: owner,
     rolemask,
     send: (message) => ours.send(message),

@@ -26,6 +26,8 @@ export interface Endpoint {
   readonly id: string;
   /** Name for messages to people: a module's name, or "client". */
   readonly name: string;
+  /** The module's name when it is one. */
+  readonly module?: string | undefined;
   readonly userid: number;
   readonly rolemask: number;
   send(message: Message): void;
@@ -39,6 +41,14 @@ export interface Peer {
   readonly rank: number;
   send(message: Message): void;
   failed(reason: FluxError): void;
+}
+
+/** A message that comes from (tx) or goes to (rx) a module, or to (tx) or from (rx) a neighbouring broker. */
+export interface Passing {
+  readonly direction: "rx" | "tx";
+  readonly message: Message;
+  readonly module: string | undefined;
+  readonly rank: number | undefined;
 }
 
 export interface RouterOptions {
@@ -72,6 +82,8 @@ const HOPS_MAX = 64;
 export class Router {
   readonly rank: number;
   topology: Topology;
+  /** Sees every message that passes a module or a link; undefined costs nothing. */
+  tap: ((passing: Passing) => void) | undefined;
   readonly #warn: (text: string) => void;
   readonly #owner: number;
   readonly #endpoints = new Map<string, EndpointState>();
@@ -192,6 +204,7 @@ export class Router {
   fromEndpoint(id: string, message: Message): void {
     const state = this.#endpoints.get(id);
     if (state === undefined) return;
+    this.tap?.({ direction: "tx", message, module: state.endpoint.module, rank: undefined });
     if (message.type === MSG_REQUEST) {
       this.#rememberUse(state, message);
       message.routes?.push(id);
@@ -205,6 +218,7 @@ export class Router {
 
   /** A message from a neighbouring broker. Control messages are the overlay's and don't come here. */
   fromPeer(peer: Peer, message: Message): void {
+    this.tap?.({ direction: "rx", message, module: undefined, rank: peer.rank });
     if (message.type === MSG_REQUEST) {
       if ((message.routes?.length ?? 0) > HOPS_MAX) return this.#warn(`request ${message.topic} is in a routing loop: dropped`);
       message.routes?.push(peer.id);
@@ -280,6 +294,7 @@ export class Router {
   }
 
   #deliverRequest(endpoint: Endpoint, request: Message): void {
+    this.tap?.({ direction: "rx", message: request, module: endpoint.module, rank: undefined });
     try {
       endpoint.send(request);
     } catch (err) {
@@ -311,6 +326,7 @@ export class Router {
   }
 
   #sendEndpoint(endpoint: Endpoint, message: Message): void {
+    this.tap?.({ direction: "rx", message, module: endpoint.module, rank: undefined });
     try {
       endpoint.send(message);
     } catch (err) {
@@ -319,6 +335,7 @@ export class Router {
   }
 
   #sendPeer(state: PeerState, message: Message): void {
+    this.tap?.({ direction: "tx", message, module: undefined, rank: state.peer.rank });
     try {
       state.peer.send(message);
     } catch (err) {

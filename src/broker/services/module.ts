@@ -2,20 +2,23 @@
 //
 //   module.load   { path, name?, args? }     path: a built-in module's name, or a .ts or .js file
 //   module.remove { name }
+//   module.trace  see trace.ts
 //   module.list → { mods: [{ name, path, idle, status, services, sendqueue, recvqueue }] }
 import { existsSync } from "node:fs";
 import { basename, isAbsolute } from "node:path";
 import type { Flux } from "../../client/flux.ts";
 import type { ModuleDefinition } from "../../client/module.ts";
+import { DEFERRED } from "../../client/request.ts";
 import { allowUser } from "../../client/service.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 import { arr, opt, str } from "../../message/unpack.ts";
 import type { ModuleHost, ModuleState } from "../module-host.ts";
 import { loadBuiltin } from "../registry.ts";
+import type { Tracer } from "../trace.ts";
 
 const STATUS: Readonly<Record<ModuleState, number>> = { loading: 0, running: 1, stopping: 2 };
 
-export async function serveModule(h: Flux, host: ModuleHost, now_ms: () => number): Promise<void> {
+export async function serveModule(h: Flux, host: ModuleHost, tracer: Tracer, now_ms: () => number): Promise<void> {
   await h.serve("module", {
     load: async (req) => {
       const { path, name, args } = req.unpack({ path: str, name: opt(str), args: opt(arr(str)) });
@@ -37,6 +40,10 @@ export async function serveModule(h: Flux, host: ModuleHost, now_ms: () => numbe
       })),
     })),
     debug: () => ({ flags: 0 }),
+    trace: (req) => {
+      tracer.add("module", req);
+      return DEFERRED;
+    },
   });
 }
 

@@ -4,6 +4,7 @@
 //   overlay.topology { rank }  → { rank, size, children: [the same] }
 //   overlay.monitor            a stream of { rank, status, torpid }, one for each child that changes
 //   overlay.disconnect-subtree { rank }
+//   overlay.trace              see trace.ts
 //   overlay.stats-get
 import type { Flux } from "../../client/flux.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
@@ -14,6 +15,7 @@ import { uint } from "../../message/unpack.ts";
 import type { Clock } from "../../os/clock.ts";
 import { type Child, isOnline } from "../overlay/children.ts";
 import type { Overlay } from "../overlay/overlay.ts";
+import type { Tracer } from "../trace.ts";
 import { childrenOf, descendantsOf, type Topology } from "../overlay/topology.ts";
 
 export interface OverlayService {
@@ -21,7 +23,7 @@ export interface OverlayService {
   statusChanged(): void;
 }
 
-export async function serveOverlay(h: Flux, overlay: Overlay, topology: Topology, rank: number, clock: Clock): Promise<OverlayService> {
+export async function serveOverlay(h: Flux, overlay: Overlay, topology: Topology, rank: number, clock: Clock, tracer: Tracer): Promise<OverlayService> {
   const healthStreams = new Set<Request>();
   const monitors = new Set<Request>();
   const keep = (set: Set<Request>, req: Request): void => {
@@ -56,6 +58,10 @@ export async function serveOverlay(h: Flux, overlay: Overlay, topology: Topology
       req.requireStreaming();
       for (const child of iterate(overlay)) if (child.status !== "offline" || child.torpid) req.respond(monitored(child));
       keep(monitors, req);
+      return DEFERRED;
+    },
+    trace: (req) => {
+      tracer.add("overlay", req);
       return DEFERRED;
     },
     "disconnect-subtree": (req) => overlay.disconnectChild(req.unpack({ rank: uint }).rank),
