@@ -28,4 +28,6 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   version: { summary: "print versions of the commands and the broker", load: () => import("./version.ts") },
   run: { summary: "run a job, with its output and exit code", load: () => import("./run.ts") },
   submit: { summary: "put a job into the queue", load: () => import("./submit.ts") },
+  jobs: { summary: "list jobs", load: () => import("./jobs.ts") },
+  job: { summary: "attach to, inspect, signal and wait for jobs", load: () => import("./job.ts") },
 };
