@@ -252,12 +252,18 @@ export class Overlay {
     connection.onClose = done;
     connection.onMessage = (parts) => {
       connection.onMessage = () => connection.destroy("a message before the answer to hello");
-      this.#hello(connection, decodeParts(parts)).then(done, (err: unknown) => {
-        done();
-        this.#options.log(3, `overlay: refused a broker at ${connection.peerAddress}: ${toFluxError(err).message}`);
-        connection.close();
-      });
+      void this.#receiveHello(connection, parts).finally(done);
     };
+  }
+
+  /** Accepts a child or ends its connection; throws nothing. */
+  async #receiveHello(connection: ZmtpConnection, parts: Uint8Array[]): Promise<void> {
+    try {
+      await this.#hello(connection, decodeParts(parts));
+    } catch (err) {
+      this.#options.log(3, `overlay: refused a broker at ${connection.peerAddress}: ${toFluxError(err).message}`);
+      connection.close();
+    }
   }
 
   async #hello(connection: ZmtpConnection, request: Message): Promise<void> {
