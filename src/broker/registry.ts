@@ -10,9 +10,13 @@ interface Builtin {
 /** In the order in which rc1 loads them; rc3 unloads in the reverse order. Built-in services come before rc1. */
 const BUILTINS: Readonly<Record<string, Builtin>> = {
   groups: { load: () => import("../modules/groups/groups.ts") },
+  rexec: { load: () => import("../modules/rexec/rexec.ts"), rc1: "all" },
+  barrier: { load: () => import("../modules/barrier/barrier.ts"), rc1: "all" },
   content: { load: () => import("../modules/content/content.ts"), rc1: "all" },
   "content-sqlite": { load: () => import("../modules/content-sqlite/content-sqlite.ts"), rc1: "leader" },
   kvs: { load: () => import("../modules/kvs/kvs.ts"), rc1: "all" },
+  "kvs-watch": { load: () => import("../modules/kvs-watch/kvs-watch.ts"), rc1: "all" },
+  heartbeat: { load: () => import("../modules/heartbeat/heartbeat.ts"), rc1: "leader" },
   resource: { load: () => import("../modules/resource/resource.ts"), rc1: "all" },
   "job-info": { load: () => import("../modules/job-info/job-info.ts"), rc1: "all" },
   "job-manager": { load: () => import("../modules/job-manager/job-manager.ts"), rc1: "leader" },
