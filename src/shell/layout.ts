@@ -31,21 +31,26 @@ export function distributeTasks(nodes: readonly JobNode[], ntasks: number, cores
   const order = nodes.map((_, i) => i).sort((a, b) => (nodes[b]?.cores.count ?? 0) - (nodes[a]?.cores.count ?? 0) || a - b);
   const smallest = Math.min(...nodes.map((node) => node.cores.count));
   const size = Math.max(1, Math.min(coresPerTask, smallest));
-  let assigned = 0;
-  while (assigned < ntasks) {
-    const room = nodes.map((node) => Math.max(1, Math.floor(node.cores.count / size)));
-    let open = order;
-    while (open.length > 0 && assigned < ntasks) {
-      open = open.filter((node) => {
-        if (assigned >= ntasks || (room[node] ?? 0) === 0) return false;
-        room[node] = (room[node] ?? 0) - 1;
-        counts[node] = (counts[node] ?? 0) + 1;
-        assigned++;
-        return true;
-      });
+  for (let left = ntasks; left > 0; ) left -= fill(nodes, order, counts, size, left);
+  return counts;
+}
+
+/** One round of dealing, until all cores or all tasks are gone. Returns how many tasks were dealt. */
+function fill(nodes: readonly JobNode[], order: readonly number[], counts: number[], coresPerTask: number, ntasks: number): number {
+  const room = nodes.map((node) => Math.max(1, Math.floor(node.cores.count / coresPerTask)));
+  let dealt = 0;
+  for (let open = true; open; ) {
+    open = false;
+    for (const node of order) {
+      if (dealt === ntasks) return dealt;
+      if ((room[node] ?? 0) === 0) continue;
+      room[node] = (room[node] ?? 0) - 1;
+      counts[node] = (counts[node] ?? 0) + 1;
+      dealt++;
+      open = true;
     }
   }
-  return counts;
+  return dealt;
 }
 
 /** `perNode` tasks on each node, or `perCore` on each core. */

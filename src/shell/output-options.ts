@@ -2,7 +2,7 @@
 //
 //   output.mode "truncate" | "append"; output.limit SIZE; output.batch-timeout SECONDS
 //   output.{stdout,stderr}.{type "kvs" | "file", path TEMPLATE, label, buffer.type "line" | "none"}
-import { isJsonObject, type Json, type JsonObject } from "../formats/json.ts";
+import type { Json } from "../formats/json.ts";
 import { objectOf } from "./job.ts";
 import { LOG } from "./log.ts";
 import { type Shell, ShellExit } from "./shell.ts";
@@ -52,7 +52,7 @@ function streamOptions(shell: Shell, value: Json | undefined, inherited: StreamO
 }
 
 function lineBuffered(shell: Shell, buffer: Json | undefined, fallback: boolean): boolean {
-  const type = isJsonObject(buffer) ? (buffer as JsonObject)["type"] : undefined;
+  const type = objectOf(buffer)["type"];
   if (typeof type !== "string") return fallback;
   if (type.toLowerCase() === "none") return false;
   if (type.toLowerCase() !== "line") shell.log(LOG.error, `invalid buffer type specified: ${type}`, "output.config");

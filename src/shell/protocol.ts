@@ -38,7 +38,7 @@ export interface ShellReport {
 /** A report as a payload: members that are absent stay absent. */
 export function encodeReport(report: ShellReport): JsonObject {
   const { append, ...rest } = report;
-  return (append === undefined ? { ...rest } : { ...rest, append: { ...append } }) as JsonObject;
+  return append === undefined ? { ...rest } : { ...rest, append: { ...append } };
 }
 
 export const reportSpec = {

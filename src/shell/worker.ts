@@ -41,7 +41,7 @@ export async function runWorker(h: Flux, options: WorkerOptions): Promise<void> 
         (err: unknown) => h.log(3, `shell: ${toFluxError(err).message}`),
       );
     } catch (err) {
-      refuse(h, host, { id, shell_rank }, tell, formatError(err));
+      refuse(h, host, { id, shell_rank }, tell, formatError(err)).catch((failure: unknown) => h.log(3, `shell: ${toFluxError(failure).message}`));
     }
   };
 
@@ -98,10 +98,11 @@ async function openHost(h: Flux, options: WorkerOptions): Promise<ShellHost> {
 }
 
 /** A job that cannot even be understood. */
-function refuse(h: Flux, host: ShellHost, who: { id: bigint; shell_rank: number }, tell: (report: ShellReport) => void, text: string): void {
-  const context = { rank: who.shell_rank, level: 0, message: text };
-  const done = (): void => {
+async function refuse(h: Flux, host: ShellHost, who: { id: bigint; shell_rank: number }, tell: (report: ShellReport) => void, text: string): Promise<void> {
+  try {
+    await h.rpc("job-manager.raise", { id: who.id, type: "exec", severity: 0, note: text });
+  } finally {
+    const context = { rank: who.shell_rank, level: 0, message: text };
     tell({ ...who, phase: "exited", status: 1 << 8, append: { output: eventLine(host.clock.now_s(), "log", context) } });
-  };
-  h.rpc("job-manager.raise", { id: who.id, type: "exec", severity: 0, note: text }).then(done, done);
+  }
 }

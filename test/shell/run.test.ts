@@ -1,6 +1,7 @@
 // Jobs run by real shell processes on one broker and on several.
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { formatJobId } from "../../src/formats/fluid.ts";
+import { str } from "../../src/message/unpack.ts";
 import { jobspec, startLab, type JobLab } from "./support.ts";
 
 let lab: JobLab;
@@ -123,7 +124,7 @@ test("stdin comes by the shell's service and ends", async () => {
   const job = lab.submit(jobspec(["cat"], { ntasks: 2, nnodes: 2 }), [0, 1]);
   await job.started;
   while (!lab.kvs(job.id, "exec.eventlog").includes("shell.start")) await Bun.sleep(5);
-  const service = String(lab.execlog(job.id).find((e) => e.name === "shell.init")?.context?.["service"]);
+  const service = str(lab.execlog(job.id).find((e) => e.name === "shell.init")?.context?.["service"], "service");
   await lab.h.rpc(`${service}.stdin`, { stream: "stdin", rank: "0", data: "zero\n" }, { nodeid: 0 });
   await lab.h.rpc(`${service}.stdin`, { stream: "stdin", rank: "all", data: "both\n" }, { nodeid: 0 });
   await lab.h.rpc(`${service}.stdin`, { stream: "stdin", rank: "all", eof: true }, { nodeid: 0 });

@@ -104,10 +104,10 @@ function fakeKvs(state: FakeKvs) {
           for (const op of ops) {
             const { key, flags, dirent } = unpack(op, { key: str, flags: int, dirent: obj });
             if (dirent["type"] === "dirref") {
-              const ref = String((dirent["data"] as Json[])[0]);
+              const [ref = ""] = arr(str)(dirent["data"], "data");
               for (const [name, value] of roots.get(ref) ?? []) store.set(`${key}.${name}`, value);
             } else {
-              const text = Buffer.from(String(dirent["data"]), "base64").toString();
+              const text = Buffer.from(str(dirent["data"], "data"), "base64").toString();
               store.set(key, flags === 32 ? (store.get(key) ?? "") + text : text);
             }
           }
@@ -210,7 +210,7 @@ export async function startLab(size = 1, options: { config?: JsonObject } = {}):
         for await (const payload of h.stream("job-exec.start", { id, userid: OWNER, jobspec: spec, R, reattach: false }, { nodeid: 0 })) {
           const { type, data } = unpack(payload, { type: str, data: obj });
           record.responses.push({ type, data });
-          if (type === "exception" && data["severity"] === 0) h.publish("job-exception", { id, type: String(data["type"]), severity: 0 });
+          if (type === "exception" && data["severity"] === 0) h.publish("job-exception", { id, type: str(data["type"], "type"), severity: 0 });
           if (type === "start") started.resolve();
           if (type === "release") {
             done.resolve(record);

@@ -88,8 +88,12 @@ function longestKill_s(config: ExecConfig): number {
   return total_s;
 }
 
+function textOf(value: Json | undefined): string {
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
 function invalid(name: string, value: Json | undefined): FluxError {
-  return new FluxError(errno.EINVAL, `invalid ${name}: ${String(value)}`);
+  return new FluxError(errno.EINVAL, `invalid ${name}: ${textOf(value)}`);
 }
 
 function duration(table: Readonly<Record<string, Json>>, name: string, fallback: number): number {
@@ -116,7 +120,7 @@ function numeric(table: Readonly<Record<string, Json>>, name: string, fallback: 
 
 function count(table: Readonly<Record<string, Json>>, name: string, fallback: number): number {
   const number = numeric(table, name, fallback);
-  if (!Number.isInteger(number) || number <= 0) throw new FluxError(errno.EINVAL, `invalid ${name}=${String(table[name])}`);
+  if (!Number.isInteger(number) || number <= 0) throw new FluxError(errno.EINVAL, `invalid ${name}=${textOf(table[name])}`);
   return number;
 }
 
@@ -124,7 +128,7 @@ function signal(table: Readonly<Record<string, Json>>, name: string, fallback: n
   const value = table[name];
   if (value === undefined) return fallback;
   try {
-    return parseSignal(String(value));
+    return parseSignal(textOf(value));
   } catch {
     throw invalid(name, value);
   }

@@ -21,9 +21,11 @@ export function inputPlugin(output: Output): Plugin {
     init(shell) {
       const option = objectOf(objectOf(shell.option("input"))["stdin"]);
       const type = option["type"] ?? (typeof option["path"] === "string" ? "file" : "service");
-      if (type !== "service" && type !== "file") throw new ShellExit(1, `input.stdin.type=${String(type)} invalid`);
-      if (type === "file" && typeof option["path"] !== "string") throw new ShellExit(1, "path for stdin file input not specified");
-      if (type === "file") path = String(option["path"]);
+      if (type !== "service" && type !== "file") throw new ShellExit(1, `input.stdin.type=${JSON.stringify(type)} invalid`);
+      if (type === "file") {
+        if (typeof option["path"] !== "string") throw new ShellExit(1, "path for stdin file input not specified");
+        path = option["path"];
+      }
       if (shell.isLeader) {
         output.append("input", "header", ioHeader({ stdin: 1 }));
         if (path !== undefined) output.append("input", "redirect", ioRedirect("stdin", "all", renderFor(shell, path, {})));

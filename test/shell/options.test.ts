@@ -1,0 +1,160 @@
+// Shell options: files, limits, labels, taskmap, affinity, PMI, doom, signal; each as the user sees it.
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Json } from "../../src/formats/json.ts";
+import { jobspec, startLab, type JobLab, type SpecOptions } from "./support.ts";
+
+let lab: JobLab;
+let dir: string;
+
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), "flux-options-"));
+  lab = await startLab(2);
+});
+
+afterAll(async () => {
+  await lab.stop();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+const two = (shell: Record<string, Json>, more: SpecOptions = {}): SpecOptions & { nodes: number[] } => ({ nodes: [0, 1], ntasks: 4, shell, ...more });
+const logs = (id: bigint): string[] => lab.output(id).entries.filter((e) => e.name === "log").map((e) => String((e.context as { message: string }).message));
+
+test("one file for all, with labels; the eventlog says where", async () => {
+  const path = join(dir, "all-{{id}}.txt");
+  const job = await lab.run(["sh", "-c", "echo one; echo two >&2"], two({ output: { stdout: { type: "file", path, label: true } } }));
+  expect(job.status()).toBe(0);
+  const redirects = lab.output(job.id).entries.filter((e) => e.name === "redirect").map((e) => e.context);
+  const real = String((redirects[0] as { path: string }).path);
+  expect(redirects.map((r) => [r?.["stream"], r?.["rank"]])).toEqual([["stdout", "[0-3]"], ["stderr", "[0-3]"]]);
+  expect(readFileSync(real, "utf8").trim().split("\n").sort()).toEqual([0, 1, 2, 3].flatMap((rank) => [`${rank}: one`, `${rank}: two`]));
+});
+
+test("a file for each task, written where it runs", async () => {
+  const path = join(dir, "task-{{task.id}}-{{node.id}}.txt");
+  await lab.run(["sh", "-c", "echo $FLUX_TASK_RANK"], two({ output: { stdout: { type: "file", path } } }));
+  for (let task = 0; task < 4; task++) expect(readFileSync(join(dir, `task-${task}-${task >> 1}.txt`), "utf8")).toBe(`${task}\n`);
+});
+
+test("an output file that cannot be written ends the job with one clear line", async () => {
+  const job = await lab.run(["true"], { shell: { output: { stdout: { type: "file", path: "/nowhere/x" } } } });
+  expect(job.status()).toBe(1 << 8);
+  expect(job.raised[0]?.["note"]).toBe("error opening output file '/nowhere/x': No such file or directory");
+});
+
+test("append mode keeps what is there", async () => {
+  const shell = { output: { mode: "append", stdout: { type: "file", path: join(dir, "appended") } } };
+  await lab.run(["echo", "a"], { shell });
+  await lab.run(["echo", "b"], { shell });
+  expect(readFileSync(join(dir, "appended"), "utf8")).toBe("a\nb\n");
+});
+
+test("input from a file", async () => {
+  const job = await lab.run(["cat"], { shell: { input: { stdin: { type: "file", path: "/etc/hostname" } } } });
+  expect(lab.output(job.id).stdout).toBe(readFileSync("/etc/hostname", "utf8"));
+});
+
+test("output.limit truncates and says so", async () => {
+  const job = await lab.run(["echo", "0123456789abcdef"], { shell: { output: { limit: "10" } } });
+  expect(lab.output(job.id).stdout).toBe("");
+  expect(logs(job.id)).toEqual(["stdout will be truncated, 10 limit exceeded", "stdout: 7 of 17 bytes truncated"]);
+});
+
+test("binary output is base64", async () => {
+  const job = await lab.run(["printf", "\\377\\376\\0x\\n"]);
+  const data = lab.output(job.id).entries.find((e) => e.context?.["encoding"] === "base64");
+  expect(data?.context?.["data"]).toBe("//4AeAo=");
+});
+
+test("twenty megabytes arrive whole, while the KVS is slow", async () => {
+  lab.kvsState.slow = async () => Bun.sleep(2);
+  const job = await lab.run(["sh", "-c", "seq -f 'line %08.0f with some text' 1 700000"]);
+  lab.kvsState.slow = undefined;
+  const { stdout } = lab.output(job.id);
+  expect(stdout.length).toBe(700_000 * 29);
+  expect(stdout.endsWith("line 00700000 with some text\n")).toBe(true);
+});
+
+test("taskmap=cyclic deals tasks out in turns", async () => {
+  const job = await lab.run(["sh", "-c", "echo $FLUX_TASK_RANK $FLUX_TASK_LOCAL_ID"], two({ taskmap: { scheme: "cyclic" } }));
+  expect(lab.output(job.id).stdout.trim().split("\n").sort()).toEqual(["0 0", "1 0", "2 1", "3 1"]);
+  expect(lab.execlog(job.id).find((e) => e.name === "shell.start")?.context).toEqual({ taskmap: { version: 1, map: [[0, 2, 1, 2]] } });
+});
+
+test("a bad taskmap ends the job on all nodes", async () => {
+  const job = await lab.run(["true"], two({ taskmap: { scheme: "manual", value: "[[0,1,1,1]]" } }));
+  expect(job.status()).toBe(1 << 8);
+  expect(job.raised.length + job.responses.filter((r) => r.type === "exception").length).toBeGreaterThan(0);
+});
+
+test("cpu-affinity=per-task and map", async () => {
+  const mask = ["sh", "-c", "grep Cpus_allowed_list /proc/self/status"];
+  const job = await lab.run(mask, { ntasks: 2, shell: { "cpu-affinity": "per-task" } });
+  expect(lab.output(job.id).stdout.match(/\d.*/g)?.sort()).toEqual(["0", "1"]);
+  const map = await lab.run(mask, { shell: { "cpu-affinity": "map:1" } });
+  expect(lab.output(map.id).stdout).toContain("\t1\n");
+});
+
+test("mustache tags in arguments", async () => {
+  const job = await lab.run(["echo", "{{id.dec}} {{name}} {{ntasks}} {{task.rank}} {{node.name}}"]);
+  expect(lab.output(job.id).stdout).toBe(`${job.id} echo 1 0 test0\n`);
+});
+
+// A program that speaks PMI-1 with nothing but the shell: puts its rank, enters the barrier, reads its neighbour's.
+const PMI = `
+  exec 9<>/proc/self/fd/$PMI_FD 2>/dev/null || true
+  ask() { printf '%s\\n' "$1" >&$PMI_FD; IFS= read -r answer <&$PMI_FD; }
+  ask 'cmd=init pmi_version=1 pmi_subversion=1'
+  ask 'cmd=get_my_kvsname'; kvs=\${answer##*kvsname=}
+  ask "cmd=put kvsname=$kvs key=k$PMI_RANK value=v$PMI_RANK"
+  ask 'cmd=barrier_in'
+  ask "cmd=get kvsname=$kvs key=k$(( (PMI_RANK + 1) % PMI_SIZE ))"; echo "\${answer##*value=}"
+  ask "cmd=get kvsname=$kvs key=PMI_process_mapping"; [ $PMI_RANK = 0 ] && echo "\${answer##*value=}"
+  ask 'cmd=finalize'
+`;
+
+test("PMI-1 exchanges keys between nodes", async () => {
+  const job = await lab.run(["bash", "-c", PMI], two({}));
+  expect(job.status()).toBe(0);
+  expect(lab.output(job.id).stdout.trim().split("\n").sort()).toEqual(["(vector,(0,2,2))", "v0", "v1", "v2", "v3"]);
+});
+
+test("pmi=off gives no descriptor", async () => {
+  const job = await lab.run(["/usr/bin/env"], { shell: { pmi: "off" } });
+  expect(lab.output(job.id).stdout).not.toContain("PMI_");
+});
+
+test("exit-timeout: who ended first, how, and what became of the job", async () => {
+  const job = await lab.run(["sh", "-c", "test $FLUX_TASK_RANK = 1 && exit 1; sleep 100"], { ntasks: 2, shell: { "exit-timeout": "100ms" } });
+  expect(job.raised[0]).toMatchObject({ type: "exec", severity: 0, note: "sh: task rank 1 on host test0 exited (Exit 1) and exit-timeout=0.1s has expired", wait_status: 256 });
+  expect(job.status()).toBe(1 << 8);
+});
+
+test("exit-on-error ends the others at once", async () => {
+  const job = await lab.run(["sh", "-c", "test $FLUX_TASK_RANK = 3 && kill -SEGV $$; sleep 100"], two({ "exit-on-error": 1 }));
+  expect(job.raised[0]?.["note"]).toBe("sh: task rank 3 on host test1 failed (Segmentation fault) and exit-on-error is set");
+  expect(job.status()).toBe(139 << 8);
+});
+
+test("signal before the time limit", async () => {
+  const spec = jobspec(["sh", "-c", "trap 'echo warned; exit 0' USR1; sleep 100 & wait"], { shell: { signal: { signum: 10, timeleft: 0.4 } } });
+  const job = lab.submit(spec, [0], { expiration: Date.now() / 1000 + 0.8 });
+  await job.done;
+  expect(lab.output(job.id).stdout).toBe("warned\n");
+  expect(logs(job.id)).toEqual(["job will expire in 0.4s, sending SIGUSR1 to job"]);
+});
+
+test("rlimit reaches the task", async () => {
+  const job = await lab.run(["sh", "-c", "ulimit -n; ulimit -c"], { shell: { rlimit: { nofile: 333, core: 0 } } });
+  expect(lab.output(job.id).stdout).toBe("333\n0\n");
+});
+
+test("a jobspec that a shell cannot use is an exception, not a hang", async () => {
+  const spec = { ...jobspec(["true"]), resources: [{ type: "node", count: 1, with: [{ type: "slot", label: "task", count: 1, with: [{ type: "widget", count: 1 }] }] }] };
+  const job = lab.submit(spec, [0]);
+  await job.done;
+  expect(job.raised[0]?.["note"]).toContain("widget");
+  expect(job.status()).toBe(1 << 8);
+});
