@@ -21,6 +21,7 @@ import {
   responseError,
   serviceOf,
 } from "../message/message.ts";
+import type { Credentials } from "../message/roles.ts";
 import { str, unpack } from "../message/unpack.ts";
 import type { Link } from "./link.ts";
 import { formatLogEntry, type LogLevel } from "./log.ts";
@@ -35,6 +36,8 @@ export interface RpcOptions {
   readonly upstreamOf?: number;
   /** Give up with ETIMEDOUT after this long. */
   readonly timeout_ms?: number;
+  /** For services that ask another one on behalf of a user: his credentials. Only the instance owner can do that. */
+  readonly as?: Credentials;
 }
 
 export interface StreamOptions extends RpcOptions {
@@ -150,7 +153,12 @@ export class Flux {
           reject(new FluxError(errno.ETIMEDOUT, `no answer to ${topic} within ${options.timeout_ms} ms`));
         }, options.timeout_ms);
       }
-      this.#sendOrFail(matchtag, requestMessage(topic, payload, { ...options, matchtag }));
+      const request = requestMessage(topic, payload, { ...options, matchtag });
+      if (options.as !== undefined) {
+        request.userid = options.as.userid;
+        request.rolemask = options.as.rolemask;
+      }
+      this.#sendOrFail(matchtag, request);
     });
   }
 

@@ -6,9 +6,9 @@
 import { type Blobref } from "../formats/blobref.ts";
 import { type EventlogEntry, formatEventlog } from "../formats/eventlog.ts";
 import { encodeJson, type Json, type JsonObject } from "../formats/json.ts";
-import { dirrefObject, symlinkObject, type Treeobj, valData, type ValObject, valObject } from "../formats/treeobj.ts";
+import { dirrefObject, encodeTreeobj, parseTreeobj, symlinkObject, type Treeobj, valData, valObject } from "../formats/treeobj.ts";
 import { errno, FluxError } from "../message/errno.ts";
-import { arr, fields, int, obj, str, unpack } from "../message/unpack.ts";
+import { arr, fields, int, str, unpack } from "../message/unpack.ts";
 import type { Flux } from "./flux.ts";
 
 export const KVS_PRIMARY = "primary";
@@ -47,7 +47,7 @@ export interface KvsOp {
 export type KvsValue = string | Uint8Array;
 
 function op(key: string, dirent: Treeobj | null, flags: number = 0): KvsOp {
-  return { key, flags, dirent: dirent as unknown as Json };
+  return { key, flags, dirent: dirent as Json };
 }
 
 function bytesOf(value: KvsValue): Uint8Array {
@@ -194,9 +194,9 @@ export interface LookupOptions extends NamespaceOption {
 /** The tree object that a lookup with `flags` answers. Rejects with FluxError ENOENT, EISDIR, ENOTDIR, ELOOP, …. */
 export async function kvsLookup(h: Flux, key: string, flags: number, options: LookupOptions = {}): Promise<Treeobj> {
   const { namespace = KVS_PRIMARY, at } = options;
-  const where = at === undefined ? { namespace } : { rootdir: at as unknown as Json };
-  const { val } = unpack(await h.rpc("kvs.lookup", { key, flags, ...where }), { val: obj });
-  return val as unknown as Treeobj;
+  const where = at === undefined ? { namespace } : { rootdir: JSON.parse(encodeTreeobj(at)) as JsonObject };
+  const { val } = await h.rpc("kvs.lookup", { key, flags, ...where });
+  return toTreeobj(val);
 }
 
 /** A value's bytes. */
@@ -239,9 +239,17 @@ export async function kvsExists(h: Flux, key: string, options?: LookupOptions): 
   }
 }
 
+function toTreeobj(value: unknown): Treeobj {
+  try {
+    return parseTreeobj(value);
+  } catch (err) {
+    throw new FluxError(errno.EPROTO, `malformed answer: ${err instanceof Error ? err.message : String(err)}`);
+  }
+}
+
 function bytesOfVal(treeobj: Treeobj): Uint8Array {
   if (treeobj.type !== "val") throw new FluxError(errno.EPROTO, `expected a value, got a ${treeobj.type}`);
-  return valData(treeobj as ValObject);
+  return valData(treeobj);
 }
 
 function textOf(bytes: Uint8Array): string {
@@ -277,7 +285,7 @@ function watchFlags({ waitCreate, append: isAppend, uniq, full }: WatchOptions):
 export async function* kvsWatch(h: Flux, key: string, options: WatchOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
   const { namespace = KVS_PRIMARY } = options;
   for await (const { val } of h.stream("kvs-watch.lookup", { namespace, key, flags: KVS.WATCH | watchFlags(options) })) {
-    yield bytesOfVal(val as unknown as Treeobj);
+    yield bytesOfVal(toTreeobj(val));
   }
 }
 
@@ -285,15 +293,15 @@ export async function* kvsWatch(h: Flux, key: string, options: WatchOptions = {}
 export async function* kvsStream(h: Flux, key: string, options: WatchOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
   const { namespace = KVS_PRIMARY } = options;
   for await (const { val } of h.stream("kvs-watch.lookup", { namespace, key, flags: KVS.STREAM | watchFlags(options) })) {
-    yield bytesOfVal(val as unknown as Treeobj);
+    yield bytesOfVal(toTreeobj(val));
   }
 }
 
 /** The value as soon as the key has one. */
 export async function kvsWaitCreate(h: Flux, key: string, options: NamespaceOption = {}): Promise<Uint8Array> {
   const { namespace = KVS_PRIMARY } = options;
-  const { val } = unpack(await h.rpc("kvs-watch.lookup", { namespace, key, flags: KVS.WAITCREATE }), { val: obj });
-  return bytesOfVal(val as unknown as Treeobj);
+  const { val } = await h.rpc("kvs-watch.lookup", { namespace, key, flags: KVS.WAITCREATE });
+  return bytesOfVal(toTreeobj(val));
 }
 
 // ---- namespaces and versions

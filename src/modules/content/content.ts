@@ -136,10 +136,10 @@ class Content {
     if (this.#loads.size >= LOADS_MAX) throw new FluxError(errno.ENOBUFS, `too many loads under way (limit ${LOADS_MAX})`);
     const load = this.#loadFromAbove(hashOfKey(key)).then((data) => this.#cache.addClean(key, data).data);
     this.#loads.set(key, load);
-    const done = (): void => {
+    const forget = (): void => {
       this.#loads.delete(key);
     };
-    load.then(done, done);
+    load.then(forget, forget);
     return load;
   }
 

@@ -66,10 +66,10 @@ export class DirCache {
     this.faults++;
     const load = this.#fetch(ref);
     this.#loads.set(ref, load);
-    const done = (): void => {
+    const forget = (): void => {
       this.#loads.delete(ref);
     };
-    load.then(done, done);
+    load.then(forget, forget);
     return load;
   }
 

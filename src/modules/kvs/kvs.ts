@@ -31,7 +31,7 @@ import { hashAttribute } from "../content/content.ts";
 import { Checkpointer, configuredPeriod_ms, lastCheckpoint, PERIOD_MS } from "./checkpoint.ts";
 import { dirText } from "./dir.ts";
 import { DirCache } from "./dir-cache.ts";
-import { decodeEntry, dirrefEntry, type Entry, refCount, refsFrom, typeOf, valrefEntry } from "./entry.ts";
+import { dirrefEntry, type Entry, refCount, refsFrom, typeOf, valrefEntry } from "./entry.ts";
 import { Follower } from "./follower.ts";
 import { normalizeKey } from "./key.ts";
 import { Leader } from "./leader.ts";
@@ -117,7 +117,7 @@ function leaderMethods(leader: Leader, context: ModuleContext, checkpointer: Che
     "namespace-create": (req) => {
       const { namespace, rootref, owner, flags } = req.unpack({ namespace: str, rootref: str, owner: int, flags: int });
       if (namespace === "") throw new FluxError(errno.EINVAL, "a namespace needs a name");
-      if (!isBlobref(rootref)) throw new FluxError(errno.EINVAL, `${rootref} is not a blobref`);
+      if (!isBlobref(rootref)) throw new FluxError(errno.EINVAL, "rootref is not a blobref");
       leader.create(namespace, rootref, owner >>> 0 === USERID_UNKNOWN ? context.owner : owner >>> 0, flags);
     },
     "namespace-remove": (req) => {
@@ -378,7 +378,7 @@ interface Query {
 }
 
 function asJson(entry: Entry): JsonObject {
-  return decodeEntry(entry) as unknown as JsonObject;
+  return JSON.parse(entry) as JsonObject;
 }
 
 function rootdirRef(rootdir: JsonObject): Blobref {

@@ -1,0 +1,128 @@
+// Module barrier: processes that meet. A barrier has a name and a number of processes; each of them enters it and is
+// answered when all have.
+//
+//   barrier.enter { name, nprocs, count?, internal? }    answered when `nprocs` have entered
+//   event barrier.exit { name, errnum }
+//
+// Every rank counts those that enter on it and below it and passes the count up (internal: true) when nothing more
+// came for a moment, or when it is complete; rank 0 publishes the exit when all are there. A client that goes away
+// while it waits fails the barrier for everybody with ECONNABORTED. EINVAL: nprocs differ; EEXIST: a client enters the
+// same barrier twice.
+import { defineModule } from "../../client/module.ts";
+import { DEFERRED, type Request } from "../../client/request.ts";
+import { allowUser } from "../../client/service.ts";
+import { errno, FluxError, toFluxError } from "../../message/errno.ts";
+import { bool, def, int, str, uint, unpack } from "../../message/unpack.ts";
+import type { Timer } from "../../os/clock.ts";
+
+const BARRIERS_MAX = 10_000;
+/** Those who enter within this time are counted upwards together. */
+const COLLECT_MS = 1;
+
+interface Barrier {
+  readonly name: string;
+  readonly nprocs: number;
+  /** User who may enter. */
+  readonly owner: number;
+  /** Entered here and below. */
+  count: number;
+  /** Of these, not passed up yet. */
+  unsent: number;
+  readonly waiting: Map<string, Request>;
+  timer: Timer | undefined;
+}
+
+export default defineModule({
+  name: "barrier",
+  async start(h, { clock, rank, owner }) {
+    const barriers = new Map<string, Barrier>();
+
+    const exit = (name: string, errnum: number): void => {
+      h.publish("barrier.exit", { name, errnum });
+    };
+
+    const get = (name: string, nprocs: number, userid: number): Barrier => {
+      let barrier = barriers.get(name);
+      if (barrier === undefined) {
+        if (nprocs < 1) throw new FluxError(errno.EINVAL, "a barrier needs at least one process");
+        if (barriers.size >= BARRIERS_MAX) throw new FluxError(errno.ENOBUFS, `too many barriers are open (limit ${BARRIERS_MAX})`);
+        barriers.set(name, (barrier = { name, nprocs, owner: userid, count: 0, unsent: 0, waiting: new Map(), timer: undefined }));
+      }
+      if (barrier.nprocs !== nprocs) throw new FluxError(errno.EINVAL, `barrier ${name} was entered with nprocs ${barrier.nprocs}, not ${nprocs}`);
+      return barrier;
+    };
+
+    const add = (barrier: Barrier, count: number): void => {
+      barrier.count += count;
+      if (rank === 0) {
+        if (barrier.count > barrier.nprocs) exit(barrier.name, errno.EOVERFLOW);
+        else if (barrier.count === barrier.nprocs) exit(barrier.name, 0);
+        return;
+      }
+      barrier.unsent += count;
+      barrier.timer ??= clock.setTimer(COLLECT_MS, () => sendUp(barrier));
+    };
+
+    const sendUp = (barrier: Barrier): void => {
+      barrier.timer = undefined;
+      if (barrier.unsent === 0 || barriers.get(barrier.name) !== barrier) return;
+      const { name, nprocs, unsent: count } = barrier;
+      barrier.unsent = 0;
+      h.rpc("barrier.enter", { name, nprocs, count, owner: barrier.owner, internal: true }, { upstreamOf: rank }).catch((err: unknown) => {
+        end(name, toFluxError(err).errno, toFluxError(err).message);
+      });
+    };
+
+    const end = (name: string, errnum: number, text?: string): void => {
+      const barrier = barriers.get(name);
+      if (barrier === undefined) return;
+      barriers.delete(name);
+      clock.clear(barrier.timer);
+      for (const request of barrier.waiting.values()) {
+        if (errnum === 0) request.respond();
+        else request.fail(new FluxError(errnum, text));
+      }
+    };
+
+    await h.subscribe("barrier.exit", ({ payload }) => {
+      const { name, errnum } = unpack(payload, { name: str, errnum: int });
+      end(name, errnum);
+    });
+    await h.serve("barrier", {
+      enter: allowUser((req) => {
+        const { name, nprocs, count, internal, owner: forUser } = req.unpack({
+          name: str,
+          nprocs: int,
+          count: def(uint, 1),
+          internal: def(bool, false),
+          owner: def(int, owner),
+        });
+        if (internal) {
+          // From the rank below; its answer only says that it was counted.
+          if (!req.isOwner) throw new FluxError(errno.EPERM);
+          const barrier = get(name, nprocs, forUser);
+          if (barrier.owner !== forUser) throw new FluxError(errno.EPERM);
+          add(barrier, count);
+          return undefined;
+        }
+        const barrier = get(name, nprocs, req.userid);
+        if (barrier.owner !== req.userid) throw new FluxError(errno.EPERM, `barrier ${name} belongs to another user`);
+        if (barrier.waiting.has(req.sender)) throw new FluxError(errno.EEXIST, `this client is in barrier ${name} already`);
+        barrier.waiting.set(req.sender, req);
+        req.onCancel(() => {
+          if (barriers.get(name) !== barrier) return;
+          barrier.waiting.delete(req.sender);
+          exit(name, errno.ECONNABORTED);
+        });
+        add(barrier, count);
+        return DEFERRED;
+      }),
+    });
+    return {
+      stats: () => ({ barriers: barriers.size }),
+      stop() {
+        for (const name of [...barriers.keys()]) end(name, errno.ENOSYS);
+      },
+    };
+  },
+});
