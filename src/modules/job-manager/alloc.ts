@@ -274,7 +274,8 @@ export class Alloc {
   /** In limited mode a more urgent job takes the place of the least urgent request. */
   #makeRoom(job: Job): void {
     if (this.#sent.size < this.#limit) return;
-    const last = this.#sent.first();
+    const first = this.#sent.first();
+    const last = first?.cancelling === true ? this.#sent.sorted().find((other) => !other.cancelling) : first;
     if (last !== undefined && before(job, last)) this.cancel(last);
   }
 

@@ -50,7 +50,7 @@ export class Eventlogs {
     if (this.#committing) return;
     const batch = this.#take();
     if (batch.text.size === 0) {
-      for (const fn of batch.waiting) fn(undefined);
+      this.#tell(batch, undefined);
       if (this.#isEmpty()) this.#settle();
       return;
     }
@@ -75,8 +75,18 @@ export class Eventlogs {
   #done(batch: Batch, error: FluxError | undefined): void {
     this.#committing = false;
     if (error !== undefined) this.#options.log(`eventlogs of ${batch.text.size} jobs could not be updated: ${error.message}`);
-    for (const fn of batch.waiting) fn(error);
+    this.#tell(batch, error);
     this.flush();
+  }
+
+  #tell(batch: Batch, error: FluxError | undefined): void {
+    for (const fn of batch.waiting) {
+      try {
+        fn(error);
+      } catch (err) {
+        this.#options.log(`after a commit: ${toFluxError(err).message}`);
+      }
+    }
   }
 
   /** At most OPERATIONS_MAX operations; the callbacks go with the last part. */

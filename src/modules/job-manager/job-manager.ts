@@ -72,7 +72,10 @@ export default defineModule({
       h,
       core: manager.core,
       added: (job) => readmit(manager, job),
-      remembered: (id, userid, t_submit) => manager.history.add(userid, id, t_submit),
+      remembered: (id, facts) => {
+        manager.history.add(facts.userid, id, facts.t_submit);
+        manager.waiting.remembered(id, facts);
+      },
     });
     if (checkpoint !== undefined) manager.queues.restore(checkpoint.queues);
     const heartbeat = await h.subscribe("heartbeat.pulse", () => manager.purge.tick());
@@ -94,6 +97,7 @@ export default defineModule({
 export function createManager(h: Flux, context: ModuleContext): JobManager {
   const { clock, owner } = context;
   const touch = createTurn(() => {
+    if (h.isClosed) return;
     journal.flush();
     alloc.pump();
     eventlogs.flush();

@@ -8,7 +8,7 @@ import { formatJobId, type JobId } from "../../formats/fluid.ts";
 import { toFluxError } from "../../message/errno.ts";
 import type { Core } from "./core.ts";
 import { type Job, jobspecOf, newJob, queueOf } from "./job.ts";
-import { replay } from "./state.ts";
+import { type Facts, replay } from "./state.ts";
 import { allJobs, type Checkpoint, readCheckpoint, readJob } from "./store.ts";
 import { nextTurn } from "./turn.ts";
 
@@ -18,7 +18,7 @@ export interface RestartPorts {
   /** A job that is active again; its facts are complete. */
   readonly added: (job: Job) => void;
   /** A job that was inactive already. */
-  readonly remembered: (id: JobId, userid: number, t_submit: number) => void;
+  readonly remembered: (id: JobId, facts: Facts) => void;
 }
 
 /** Lookups under way at once. */
@@ -57,7 +57,7 @@ async function loadJob({ h, core, remembered }: RestartPorts, id: JobId): Promis
     if (id > core.maxJobid) core.maxJobid = id;
     if (facts.state === STATE.INACTIVE) {
       core.inactive.add(id, facts);
-      remembered(id, facts.userid, facts.t_submit);
+      remembered(id, facts);
       return true;
     }
     const job = newJob(id, facts);

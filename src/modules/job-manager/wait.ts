@@ -1,7 +1,7 @@
 // Wait: job-manager.wait {id} → {id, success, errstr} when a job submitted with the waitable flag is inactive; id -1 is
 // any such job. Each job is waited for once, like a child of wait(2). Nobody left to wait for is ECHILD.
 import type { Request } from "../../client/request.ts";
-import { JOBID_ANY } from "../../client/jobs.ts";
+import { FLAG, JOBID_ANY } from "../../client/jobs.ts";
 import type { JobId } from "../../formats/fluid.ts";
 import { describeSignal } from "../../formats/signal.ts";
 import type { JsonObject } from "../../formats/json.ts";
@@ -10,6 +10,12 @@ import { errno, FluxError } from "../../message/errno.ts";
 import { def, str, unpack } from "../../message/unpack.ts";
 import { isWaitable, type Job } from "./job.ts";
 import type { Facts } from "./state.ts";
+
+interface Answer extends JsonObject {
+  readonly id: JobId;
+  readonly success: boolean;
+  readonly errstr: string;
+}
 
 /** Jobs that are over and not waited for. */
 const ZOMBIES_MAX = 1_000_000;
@@ -33,6 +39,11 @@ export class Waiting {
     if (isWaitable(job)) this.#waitables++;
   }
 
+  /** After a restart: a job that was inactive already. */
+  remembered(id: JobId, facts: Facts): void {
+    if ((facts.flags & FLAG.WAITABLE) !== 0) this.#keep(answerFor(id, facts));
+  }
+
   /** A job has become inactive. */
   ended(job: Job): void {
     if (!isWaitable(job)) return;
@@ -43,7 +54,7 @@ export class Waiting {
     if (waiter !== undefined) this.#waiters--;
     else if (first !== undefined) this.#anyone.delete(first);
     if (first !== undefined) first.respond(answer);
-    else if (this.#zombies.size < ZOMBIES_MAX) this.#zombies.set(job.id, `${answer.success ? 1 : 0}${answer.errstr}`);
+    else this.#keep(answer);
   }
 
   /** A request to wait; undefined: it is kept. Throws FluxError ECHILD. */
@@ -57,6 +68,10 @@ export class Waiting {
     if (id === JOBID_ANY) this.#waitForAny(request);
     else this.#waitForOne(request, active.get(id));
     return undefined;
+  }
+
+  #keep({ id, success, errstr }: Answer): void {
+    if (this.#zombies.size < ZOMBIES_MAX) this.#zombies.set(id, `${success ? 1 : 0}${errstr}`);
   }
 
   #waitForAny(request: Request): void {
@@ -87,7 +102,7 @@ function noMoreJobs(): FluxError {
   return new FluxError(errno.ECHILD, "there are no more waitable jobs");
 }
 
-function answerFor(id: JobId, facts: Facts): { id: JobId; success: boolean; errstr: string } {
+function answerFor(id: JobId, facts: Facts): Answer {
   if (facts.end?.name === "exception") {
     const { type, note } = unpack(facts.end.context ?? {}, { type: str, note: def(str, "") });
     return { id, success: false, errstr: `Fatal exception type=${type} ${note}` };

@@ -59,6 +59,16 @@ describe("a job's life", () => {
     expect(rig.sched.order).toEqual([first, urgent, second]);
   });
 
+  test("two urgent jobs take the places of two others at a scheduler with a limit", async () => {
+    await start({ cores: 0, mode: { mode: "limited", limit: 3 } });
+    const others = await Promise.all([1, 2, 3].map(() => rig.submit()));
+    await eventually(() => others.every((id) => rig.sched.waiting.has(id)));
+    const urgent = await Promise.all([1, 2].map(() => rig.submit({ urgency: 20 })));
+    await eventually(() => urgent.every((id) => rig.sched.waiting.has(id)) && rig.sched.waiting.size === 3);
+    expect(rig.sched.waiting.has(others[0] as JobId)).toBe(true);
+    expect(rig.sched.cancels).toBe(2);
+  });
+
   test("answers queries about active and inactive jobs", async () => {
     await start();
     const done = await rig.submit();
@@ -436,6 +446,7 @@ describe("restart", () => {
     expect(next > pending).toBe(true);
     expect(kvs.names(pending)).toContain("flux-restart");
     expect(await rig.h.rpc("job-manager.history.get", { slice: ":" })).toEqual({ jobs: [next, pending, running, done] });
+    expect(await waitJob(rig.h)).toEqual({ id: done, success: true, errstr: "" });
     rig.exec.end(running, 0);
     await rig.inactive(running);
     await expect(cancelJob(rig.h, done)).rejects.toMatchObject({ message: "job is inactive" });
