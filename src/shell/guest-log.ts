@@ -1,7 +1,10 @@
 // GuestLog: what a leader shell appends to the job's "output" and "input" eventlogs (RFC 24) in its KVS namespace.
 //
 // Lines are joined and committed when some time has passed or much has come together; one commit is under way at a time. Whoever
-// produces lines is told to pause while too much waits. What is left at the end is handed over to travel with the shell's last report,
+// produces lines is told to pause while too much waits.
+//
+// What readers need before anything else (the headers) travels with the shell's first report: nothing is committed here before job-exec
+// has said that it is in the KVS (open()), so that the order holds. What is left at the end is handed over to travel with the shell's last report,
 // so that a short job makes no commit of its own.
 import type { Flux } from "../client/flux.ts";
 import { errno, FluxError, toFluxError } from "../message/errno.ts";
@@ -16,7 +19,7 @@ const EAGER_CHARS = 256 << 10;
 /** Above this producers pause; they go on below half of it. */
 const PRESSURE_CHARS = 4 << 20;
 /** Left over for the last report at most. */
-const TAIL_CHARS = 64 << 10;
+const TAIL_CHARS = 256 << 10;
 
 export interface GuestLogOptions {
   readonly h: Flux;
@@ -30,6 +33,10 @@ export interface GuestLogOptions {
 }
 
 export interface GuestLog {
+  /** From now on commits may be made. */
+  open(): void;
+  /** Takes out what waits, to send it another way. */
+  take(): Partial<Record<GuestKey, string>>;
   append(key: GuestKey, line: string): void;
   /** Commit soon, without waiting for the timer. */
   flush(): void;
@@ -47,6 +54,8 @@ export function openGuestLog(options: GuestLogOptions): GuestLog {
   let committing: Promise<void> | undefined;
   let paused = false;
   let broken = false;
+  const opened = Promise.withResolvers<void>();
+  let isOpen = false;
   const roomWaiters: (() => void)[] = [];
 
   const relieve = (): void => {
@@ -56,7 +65,7 @@ export function openGuestLog(options: GuestLogOptions): GuestLog {
     for (const wake of roomWaiters.splice(0)) wake();
   };
 
-  const take = (): Map<GuestKey, string> => {
+  const takeSome = (): Map<GuestKey, string> => {
     const taken = new Map<GuestKey, string>();
     let chars = 0;
     for (const [key, lines] of pending) {
@@ -72,8 +81,8 @@ export function openGuestLog(options: GuestLogOptions): GuestLog {
   const commit = (): void => {
     clock.clear(timer);
     timer = undefined;
-    if (committing !== undefined || pending.size === 0) return;
-    const ops = [...take()].map(([key, text]) => ({ key, flags: KVS_APPEND, dirent: { ver: 1, type: "val", data: Buffer.from(text).toString("base64") } }));
+    if (!isOpen || committing !== undefined || pending.size === 0) return;
+    const ops = [...takeSome()].map(([key, text]) => ({ key, flags: KVS_APPEND, dirent: { ver: 1, type: "val", data: Buffer.from(text).toString("base64") } }));
     committing = (broken ? Promise.resolve({}) : h.rpc("kvs.commit", { namespace: options.namespace, flags: 0, ops }))
       .catch((err: unknown) => {
         if (!broken) options.onError(toFluxError(err, errno.EIO));
@@ -92,13 +101,26 @@ export function openGuestLog(options: GuestLogOptions): GuestLog {
   };
 
   return {
+    open() {
+      isOpen = true;
+      opened.resolve();
+      if (waiting_chars >= EAGER_CHARS) commit();
+      else if (pending.size > 0) arm();
+    },
+    take() {
+      const taken = Object.fromEntries([...pending].map(([key, lines]) => [key, lines.join("")]));
+      pending.clear();
+      waiting_chars = 0;
+      relieve();
+      return taken;
+    },
     append(key, line) {
       const lines = pending.get(key);
       if (lines === undefined) pending.set(key, [line]);
       else lines.push(line);
       waiting_chars += line.length;
       if (waiting_chars >= EAGER_CHARS) commit();
-      else arm();
+      else if (isOpen) arm();
       if (!paused && waiting_chars > PRESSURE_CHARS) {
         paused = true;
         options.onPressure(true);
@@ -108,8 +130,9 @@ export function openGuestLog(options: GuestLogOptions): GuestLog {
     async close() {
       for (;;) {
         if (committing !== undefined) await committing;
-        else if (waiting_chars > TAIL_CHARS) commit();
-        else break;
+        else if (waiting_chars <= TAIL_CHARS) break;
+        else if (isOpen) commit();
+        else await opened.promise;
       }
       clock.clear(timer);
       timer = undefined;

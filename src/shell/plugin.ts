@@ -11,6 +11,8 @@ export interface Plugin {
   init?(shell: Shell): void | Promise<void>;
   /** Before a task is started: may change `task.env`, `task.argv`, `task.cpus`, and ask for descriptors. */
   taskInit?(shell: Shell, task: Task): void;
+  /** Leader: the first report is about to be sent; what must be in the guest eventlogs by then goes with it (shell.appendNext). */
+  firstReport?(shell: Shell): void;
   /** The task's process runs. */
   taskStarted?(shell: Shell, task: Task): void;
   /** All tasks of this shell run. */
@@ -21,6 +23,8 @@ export interface Plugin {
   lostShell?(shell: Shell, shellRank: number, severity: number): void;
   /** The job's expiration changed (seconds since the epoch, 0 for none). */
   expiration?(shell: Shell, expiration: number): void;
+  /** Leader: what was sent with the first report is in the KVS. */
+  logged?(shell: Shell): void;
   /** All tasks are done: flush what is left. Also called, as far as the shell got, when the shell fails. */
   exit?(shell: Shell): void | Promise<void>;
 }

@@ -3,6 +3,7 @@
 //   shell     job-exec.shell-wait {pid}          streaming: every response is an order. The shell is idle until it gets a job.
 //   job-exec  {type: "job", …}                   run this job
 //             {type: "go", id}                   all shells of the job are ready: start the tasks
+//             {type: "logged", id}               to the leader: what came with its first report is in the KVS
 //             {type: "kill", id, signum}         signal the tasks
 //             {type: "lost-shell", id, …}        to the leader: another shell is gone (critical or not)
 //             {type: "expiration", id, expiration}

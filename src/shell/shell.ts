@@ -95,8 +95,8 @@ export interface Shell {
   hold(): () => void;
   /** Adds an event to the exec eventlog (RFC 50): sent with the next report, or soon. */
   postEvent(name: string, context: JsonObject): void;
-  /** Text for the end of a guest eventlog, which travels with the last report. */
-  appendAtEnd(key: GuestKey, text: string): void;
+  /** Text for a guest eventlog, which travels with the first or the last report, whichever comes next. */
+  appendNext(key: GuestKey, text: string): void;
   /** More members of the shell.init event's context. */
   readonly initContext: Record<string, Json>;
 }
@@ -108,6 +108,8 @@ export interface ShellRun {
   kill(signum: number): void;
   lostShell(shellRank: number, severity: number, message: string): void;
   expiration(expiration: number): void;
+  /** What was reported first is in the KVS. */
+  logged(): void;
 }
 
 /** An event waits this long for a report that is sent anyway. */
@@ -128,6 +130,7 @@ interface State {
   go: PromiseWithResolvers<void>;
   failure: PromiseWithResolvers<never>;
   failed: boolean;
+  reported: boolean;
   raised: boolean;
 }
 
@@ -148,6 +151,9 @@ export function runShell(host: ShellHost, job: Job, makePlugins: (shell: Shell) 
     },
     expiration(expiration) {
       for (const plugin of plugins) plugin.expiration?.(shell, expiration);
+    },
+    logged() {
+      for (const plugin of plugins) plugin.logged?.(shell);
     },
   };
 }
@@ -190,7 +196,7 @@ function newState(host: ShellHost, job: Job, makePlugins: (shell: Shell) => JobP
       state.pendingEvents += eventLine(host.clock.now_s(), name, context);
       state.eventTimer ??= host.clock.setTimer(EVENT_DELAY_MS, () => report(state, {}));
     },
-    appendAtEnd(key, text) {
+    appendNext(key, text) {
       state.append[key] = (state.append[key] ?? "") + text;
     },
     initContext: { service: job.service, "leader-rank": job.nodes[0]?.brokerRank ?? 0, size: job.nodes.length },
@@ -210,6 +216,7 @@ function newState(host: ShellHost, job: Job, makePlugins: (shell: Shell) => JobP
     go: Promise.withResolvers(),
     failure: Promise.withResolvers(),
     failed: false,
+    reported: false,
     raised: false,
   };
   // A failure while nobody waits for it is kept until the next step looks.
@@ -385,7 +392,12 @@ function report(state: State, what: Omit<ShellReport, "id" | "shell_rank" | "app
   state.pendingEvents = "";
   state.host.clock.clear(state.eventTimer);
   state.eventTimer = undefined;
-  if (what.phase === "exited") Object.assign(append, { ...state.append, ...append });
+  if (what.phase !== undefined) {
+    if (state.shell.isLeader && !state.reported && what.phase !== "exited") for (const plugin of state.plugins) plugin.firstReport?.(state.shell);
+    state.reported = true;
+    Object.assign(append, state.append);
+    state.append = {};
+  }
   const base = { id: state.job.id, shell_rank: state.job.shellRank, ...what };
   state.host.report(Object.keys(append).length > 0 ? { ...base, append } : base);
 }

@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Json } from "../../src/formats/json.ts";
+import { str } from "../../src/message/unpack.ts";
 import { jobspec, startLab, type JobLab, type SpecOptions } from "./support.ts";
 
 let lab: JobLab;
@@ -20,14 +21,14 @@ afterAll(async () => {
 });
 
 const two = (shell: Record<string, Json>, more: SpecOptions = {}): SpecOptions & { nodes: number[] } => ({ nodes: [0, 1], ntasks: 4, shell, ...more });
-const logs = (id: bigint): string[] => lab.output(id).entries.filter((e) => e.name === "log").map((e) => String((e.context as { message: string }).message));
+const logs = (id: bigint): string[] => lab.output(id).entries.filter((e) => e.name === "log").map((e) => str(e.context?.["message"], "message"));
 
 test("one file for all, with labels; the eventlog says where", async () => {
   const path = join(dir, "all-{{id}}.txt");
   const job = await lab.run(["sh", "-c", "echo one; echo two >&2"], two({ output: { stdout: { type: "file", path, label: true } } }));
   expect(job.status()).toBe(0);
   const redirects = lab.output(job.id).entries.filter((e) => e.name === "redirect").map((e) => e.context);
-  const real = String((redirects[0] as { path: string }).path);
+  const real = str(redirects[0]?.["path"], "path");
   expect(redirects.map((r) => [r?.["stream"], r?.["rank"]])).toEqual([["stdout", "[0-3]"], ["stderr", "[0-3]"]]);
   expect(readFileSync(real, "utf8").trim().split("\n").sort()).toEqual([0, 1, 2, 3].flatMap((rank) => [`${rank}: one`, `${rank}: two`]));
 });

@@ -171,6 +171,10 @@ export function bulkExecution(job: ActiveJob): Execution {
     expiration(expiration) {
       for (const shell of shells) order(shell, { type: "expiration", expiration });
     },
+    logged() {
+      const [leader] = shells;
+      if (leader !== undefined) order(leader, { type: "logged" });
+    },
     activeRanks,
     get stats() {
       return { total_shells: shells.length, active_shells: shells.length - nGone, active_ranks: activeRanks().toString() };

@@ -12,7 +12,7 @@ import type { GuestKey } from "../../shell/protocol.ts";
 
 /** FLUX_KVS_APPEND. */
 const KVS_APPEND = 32;
-/** sha1 of the empty directory object: what a namespace begins with. */
+/** From the first append to its commit. */
 const BATCH_MS = 10;
 
 /** Operations on the primary namespace, many jobs in one commit. */
@@ -78,6 +78,8 @@ export interface GuestOptions {
   /** Blobref of an empty directory. */
   readonly emptyRoot: string;
   readonly onError: (error: FluxError) => void;
+  /** The header of "output" is in the KVS (or could not be written) and the job goes on. */
+  readonly onLogged: () => void;
 }
 
 export function appendOp(key: string, text: string): JsonObject {
@@ -93,6 +95,8 @@ export function openGuest(options: GuestOptions): Guest {
   let created = false;
   let finishing = false;
 
+  let logged = false;
+
   const commit = async (): Promise<string | undefined> => {
     const ops = [...pending].map(([key, text]) => appendOp(key, text));
     pending.clear();
@@ -103,6 +107,7 @@ export function openGuest(options: GuestOptions): Guest {
   const tick = (): void => {
     timer = undefined;
     if (!created || committing !== undefined || pending.size === 0 || finishing) return;
+    const first = !logged && pending.has("output");
     committing = commit()
       .catch((err: unknown) => {
         options.onError(toFluxError(err, errno.EIO));
@@ -110,6 +115,8 @@ export function openGuest(options: GuestOptions): Guest {
       })
       .finally(() => {
         committing = undefined;
+        if (first) options.onLogged();
+        logged ||= first;
         if (pending.size > 0) arm();
       });
   };

@@ -202,6 +202,6 @@ function makeJob(context: ExecContext, request: Request, what: { id: bigint; use
   if (userid !== context.owner) throw new FluxError(errno.EPERM, "jobs of guests need a privileged helper (exec.imp), which is not configured");
   if (reattach) throw new FluxError(errno.ENOENT, "the job's shells ended with the instance that started them");
   const { h, clock, primary, emptyRoot } = context;
-  const guest = openGuest({ h, clock, id, userid, primary, emptyRoot, onError });
+  const guest = openGuest({ h, clock, id, userid, primary, emptyRoot, onError, onLogged: () => context.jobs.get(id)?.execution.logged?.() });
   return newJob(context, request, { ...what, resources, guest }, bulkExecution);
 }

@@ -28,6 +28,8 @@ export interface Execution {
   /** Broker ranks that still have something running. */
   activeRanks(): IdSet;
   expiration?(expiration: number): void;
+  /** What the shells reported first is in the KVS. */
+  logged?(): void;
   readonly stats?: JsonObject;
 }
 

@@ -47,6 +47,8 @@ interface Worker {
   readonly pid: number;
   jobs: number;
   lease: Waiting | undefined;
+  /** Since when it is idle, by the clock's monotonic_ms. */
+  idleSince_ms: number;
 }
 
 interface Waiting {
@@ -57,8 +59,11 @@ interface Waiting {
 
 /** Processes that may be on their way at a time. */
 const STARTING_MAX = 8;
-/** Idle processes beyond the first go after this. */
+/** Idle processes beyond those to keep stay this long, since the next jobs may be near. */
+const SURPLUS_MS = 5000;
+/** All but one go after this. */
 const IDLE_MS = 60_000;
+const IDLE_MAX = 64;
 const SIGKILL = 9;
 
 export class Pool {
@@ -100,7 +105,7 @@ export class Pool {
 
   /** A shell process asks for work. The request stays open as long as the process serves. */
   join(request: Request, pid: number): void {
-    const worker: Worker = { request, pid, jobs: 0, lease: undefined };
+    const worker: Worker = { request, pid, jobs: 0, lease: undefined, idleSince_ms: 0 };
     this.#starting.delete(pid);
     this.#workers.add(worker);
     request.onCancel(() => this.#gone(worker));
@@ -139,17 +144,31 @@ export class Pool {
   #ready(worker: Worker): void {
     const waiting = this.#queue.shift();
     if (waiting !== undefined) return this.#give(worker, waiting);
-    if (this.#stopped || this.#idle.length >= this.#options.keep()) return this.#retire(worker);
+    if (this.#stopped || this.#idle.length >= IDLE_MAX) return this.#retire(worker);
+    worker.idleSince_ms = this.#options.clock.monotonic_ms();
     this.#idle.push(worker);
-    this.#idleTimer ??= this.#options.clock.setTimer(IDLE_MS, () => this.#shrink()).unref();
+    this.#watchIdle();
   }
 
-  /** Lets one idle process go, the one that has been idle longest; the last one stays. */
+  #watchIdle(): void {
+    if (this.#idle.length > Math.min(1, this.#options.keep())) this.#idleTimer ??= this.#options.clock.setTimer(SURPLUS_MS, () => this.#shrink()).unref();
+  }
+
+  /** Lets processes go that have been idle for long; the one that was used last is used next. */
   #shrink(): void {
     this.#idleTimer = undefined;
-    const worker = this.#idle.length > 1 ? this.#idle.shift() : undefined;
-    if (worker !== undefined) this.#retire(worker);
-    if (this.#idle.length > 1) this.#idleTimer = this.#options.clock.setTimer(IDLE_MS, () => this.#shrink()).unref();
+    const now_ms = this.#options.clock.monotonic_ms();
+    const keep = this.#options.keep();
+    for (;;) {
+      const [oldest] = this.#idle;
+      if (oldest === undefined) break;
+      const idle_ms = now_ms - oldest.idleSince_ms;
+      const goes = this.#idle.length > keep ? idle_ms >= SURPLUS_MS : this.#idle.length > Math.min(1, keep) && idle_ms >= IDLE_MS;
+      if (!goes) break;
+      this.#idle.shift();
+      this.#retire(oldest);
+    }
+    this.#watchIdle();
   }
 
   #retire(worker: Worker): void {

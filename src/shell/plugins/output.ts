@@ -7,7 +7,7 @@ import { isUtf8 } from "node:buffer";
 import { IdSet } from "../../formats/idset.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { decodeIo, ioHeader, ioRedirect } from "../../formats/stdio.ts";
-import { toFluxError } from "../../message/errno.ts";
+import { errno, isErrno, toFluxError } from "../../message/errno.ts";
 import { arr, fields, obj, str } from "../../message/unpack.ts";
 import { openGuestLog, type GuestLog } from "../guest-log.ts";
 import { splitCharacters, splitLines, type Splitter } from "../lines.ts";
@@ -90,16 +90,20 @@ export function outputPlugin(shell: Shell): Output {
       connect(shell, task, "stdout", options.stdout, { options, sink, files });
       connect(shell, task, "stderr", options.stderr, { options, sink, files });
     },
+    firstReport() {
+      for (const [key, text] of Object.entries(guest?.take() ?? {})) shell.appendNext(key as GuestKey, text);
+    },
+    logged: () => guest?.open(),
     async exit() {
       // A shell that failed before it knew its options still has something to say.
       if (sink === undefined && early.length > 0) {
-        if (shell.isLeader) for (const context of early.splice(0)) shell.appendAtEnd("output", eventLine(shell.host.clock.now_s(), "log", context));
+        if (shell.isLeader) for (const context of early.splice(0)) shell.appendNext("output", eventLine(shell.host.clock.now_s(), "log", context));
         else await shell.call(0, "write", { entries: early.splice(0).map((context) => ({ name: "log", context })) }).catch(() => undefined);
       }
       await sink?.close();
       files?.close();
       if (guest === undefined) return;
-      for (const [key, text] of Object.entries(await guest.close())) shell.appendAtEnd(key as GuestKey, text);
+      for (const [key, text] of Object.entries(await guest.close())) shell.appendNext(key as GuestKey, text);
       sink = undefined;
       guest = undefined;
     },
@@ -252,7 +256,7 @@ function remoteSink(shell: Shell, setPaused: (paused: boolean) => void): Sink {
     sending = shell
       .call(0, "write", { entries: batch })
       .then(() => undefined)
-      .catch((err: unknown) => shell.h.log(LOG.error, `job ${shell.job.f58}: output to the leader shell: ${toFluxError(err).message}`))
+      .catch((err: unknown) => shell.h.log(isErrno(err, errno.ENOSYS) ? LOG.debug : LOG.error, `job ${shell.job.f58}: output to the leader shell: ${toFluxError(err).message}`))
       .then(() => {
         sending = undefined;
         waiting_bytes -= size;
