@@ -31,11 +31,8 @@ async function help(missing: boolean, words: readonly string[]): Promise<number>
     const [{ default: command }, { runCommand }] = await Promise.all([(COMMANDS["help"] as (typeof COMMANDS)[string]).load(), import("./cli/command.ts")]);
     return runCommand(command, words);
   }
-  const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length));
-  const lines = Object.entries(COMMANDS)
-    .filter(([, entry]) => entry.hidden !== true)
-    .map(([name, entry]) => `   ${name.padEnd(width + 2)}${entry.summary}`);
-  const text = `Usage: flux [OPTIONS] COMMAND ARGS\n\nCommands:\n${lines.join("\n")}\n\nSee 'flux COMMAND --help' for more.`;
+  const { commandList } = await import("./cli/command-list.ts");
+  const text = commandList();
   if (missing) writeStderr(`${text}\n`);
   else console.log(text);
   return missing ? 1 : 0;

@@ -1,0 +1,42 @@
+// The manual pages, built into the executable: command → Markdown of docs/man/.
+import RPage from "../../docs/man/flux-R.md" with { type: "text" };
+import configPage from "../../docs/man/flux-config.md" with { type: "text" };
+import dmesgPage from "../../docs/man/flux-dmesg.md" with { type: "text" };
+import envPage from "../../docs/man/flux-env.md" with { type: "text" };
+import eventPage from "../../docs/man/flux-event.md" with { type: "text" };
+import execPage from "../../docs/man/flux-exec.md" with { type: "text" };
+import getattrPage from "../../docs/man/flux-getattr.md" with { type: "text" };
+import helpPage from "../../docs/man/flux-help.md" with { type: "text" };
+import hostlistPage from "../../docs/man/flux-hostlist.md" with { type: "text" };
+import keygenPage from "../../docs/man/flux-keygen.md" with { type: "text" };
+import kvsPage from "../../docs/man/flux-kvs.md" with { type: "text" };
+import loggerPage from "../../docs/man/flux-logger.md" with { type: "text" };
+import lsattrPage from "../../docs/man/flux-lsattr.md" with { type: "text" };
+import modulePage from "../../docs/man/flux-module.md" with { type: "text" };
+import overlayPage from "../../docs/man/flux-overlay.md" with { type: "text" };
+import pingPage from "../../docs/man/flux-ping.md" with { type: "text" };
+import setattrPage from "../../docs/man/flux-setattr.md" with { type: "text" };
+import startlogPage from "../../docs/man/flux-startlog.md" with { type: "text" };
+import versionPage from "../../docs/man/flux-version.md" with { type: "text" };
+
+export const MAN_PAGES: Readonly<Record<string, string>> = {
+  R: RPage,
+  config: configPage,
+  dmesg: dmesgPage,
+  env: envPage,
+  event: eventPage,
+  exec: execPage,
+  getattr: getattrPage,
+  help: helpPage,
+  hostlist: hostlistPage,
+  keygen: keygenPage,
+  kvs: kvsPage,
+  logger: loggerPage,
+  lsattr: lsattrPage,
+  module: modulePage,
+  overlay: overlayPage,
+  ping: pingPage,
+  setattr: setattrPage,
+  startlog: startlogPage,
+  version: versionPage,
+};
