@@ -11,14 +11,14 @@
 //
 // R goes to the KVS (job.ID.R) before the job manager hears of it; all allocations of a turn in one transaction.
 import type { Flux } from "../../client/flux.ts";
+import { kvsCommit, kvsGetText, putJson } from "../../client/kvs.ts";
 import { defineModule, type ModuleContext, type ModuleHooks } from "../../client/module.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
 import { allowUser } from "../../client/service.ts";
 import { formatJobId, jobKvsPath } from "../../formats/fluid.ts";
 import { IdSet } from "../../formats/idset.ts";
-import { encodeJson, type JsonObject } from "../../formats/json.ts";
+import type { JsonObject } from "../../formats/json.ts";
 import { Rset, rsetShort } from "../../formats/rset.ts";
-import { parseTreeobj, valData, valObject } from "../../formats/treeobj.ts";
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import { arr, bool, def, int, jobid, json, num, obj, opt, str, unpack } from "../../message/unpack.ts";
 import { encodeR } from "../resource/inventory.ts";
@@ -176,10 +176,7 @@ class Scheduler {
   async #adopt(pool: Pool, job: JsonObject): Promise<void> {
     const { id, free } = unpack(job, { id: jobid, free: opt(str) });
     try {
-      const { val } = await this.#h.rpc("kvs.lookup", { key: jobKvsPath(id, "R"), namespace: "primary", flags: 0 });
-      const value = parseTreeobj(obj(val, "val"));
-      if (value.type !== "val") throw new FluxError(errno.EINVAL, "R is no value");
-      const R = Rset.parse(Buffer.from(valData(value)).toString());
+      const R = Rset.parse(await kvsGetText(this.#h, jobKvsPath(id, "R")));
       pool.adopt(id, free === undefined ? R : R.slice(R.ranks.subtract(IdSet.parse(free))));
     } catch (err) {
       this.#log(LOG_ERR, `hello: job ${formatJobId(id, "f58")}: ${toFluxError(err).message}`);
@@ -312,13 +309,8 @@ class Scheduler {
 
   async #commit(given: readonly { job: PendingJob; R: Rset }[]): Promise<void> {
     const encoded = given.map(({ job, R }) => ({ job, R: R.encode(), summary: rsetShort(R) }));
-    const ops = encoded.map(({ job, R }) => ({
-      key: jobKvsPath(job.id, "R"),
-      flags: 0,
-      dirent: valObject(Buffer.from(encodeJson(R))) as object as JsonObject,
-    }));
     try {
-      await this.#h.rpc("kvs.commit", { namespace: "primary", flags: 0, ops });
+      await kvsCommit(this.#h, encoded.map(({ job, R }) => putJson(jobKvsPath(job.id, "R"), R)));
     } catch (err) {
       for (const { job } of encoded) {
         this.#pool?.free(job.id, undefined, true);

@@ -1,0 +1,521 @@
+// job-list: lists of jobs, kept from the job manager's journal of events (RFC 21, 43).
+//
+//   job-list.list { max_entries, attrs, since?, constraint? }   → { jobs: […] }, as a stream or in one answer: pending jobs by
+//                                                                 priority, running ones and finished ones newest first
+//   job-list.list-id { id, attrs, state? }                      → { job }, once it is known and has been in `state`
+//   job-list.list-attrs                                         → { attrs }
+//   job-list.job-stats                                          → counts; as a stream, again whenever they change
+//   job-list.job-state-pause, job-state-unpause                 stop and go on reading the journal, for tests
+//
+// Questions wait until everything the journal knows from before has been read.
+import type { Flux } from "../../client/flux.ts";
+import { type JobState, STATE } from "../../client/jobs.ts";
+import { defineModule, type ModuleContext } from "../../client/module.ts";
+import { DEFERRED, type Request } from "../../client/request.ts";
+import { allowUser, type Answer } from "../../client/service.ts";
+import { type EventlogEntry, toEventlogEntry } from "../../formats/eventlog.ts";
+import { type JobId, jobKvsPath } from "../../formats/fluid.ts";
+import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
+import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
+import { arr, int, jobid, json, num, obj, opt, str, uint, unpack } from "../../message/unpack.ts";
+import { Archive } from "./archive.ts";
+import { type Candidate, compileJobConstraint, type JobConstraint } from "./constraint.ts";
+import {
+  advance, type Attribute, attributeOf, ATTRIBUTES, describe, isAttribute, type Job, newJob, pick, resultOf, revert,
+  takeDependency, takeException, takeJobspec, takeJobspecUpdate, takeMemo, takeR,
+} from "./job.ts";
+import { OrderedJobs } from "./ordered-jobs.ts";
+import { JobStats } from "./stats.ts";
+
+const LOG_ERR = 3;
+const LOG_DEBUG = 7;
+
+/** Jobs in one response of a stream. */
+const BATCH = 50;
+/** Jobs looked at before others get a turn. */
+const SLICE = 1000;
+/** Statistics are told at most this often. */
+const STATS_DELAY_MS = 200;
+const COMPARISONS_MAX = 1_000_000;
+/** list-id requests that wait for a job. */
+const WAITING_MAX = 100_000;
+
+const PENDING = STATE.DEPEND | STATE.PRIORITY | STATE.SCHED;
+const RUNNING = STATE.RUN | STATE.CLEANUP;
+
+interface Options {
+  readonly comparisonsMax: number;
+  /** Guests see their own jobs only. */
+  readonly privateMode: boolean;
+  readonly queues: readonly string[];
+}
+
+/** Throws FluxError EINVAL. */
+function parseConfig(config: JsonObject): Options {
+  const table = (name: string): JsonObject => (isJsonObject(config[name]) ? config[name] : {});
+  const max = table("job-list")["max_comparisons"] ?? COMPARISONS_MAX;
+  if (typeof max !== "number" || !(max >= 0)) throw new FluxError(errno.EINVAL, "job-list.max_comparisons must be >= 0");
+  const privateMode = table("access")["private-mode"] ?? false;
+  if (typeof privateMode !== "boolean") throw new FluxError(errno.EINVAL, "error reading [access] config: private-mode must be true or false");
+  return { comparisonsMax: max, privateMode, queues: Object.keys(table("queues")) };
+}
+
+export default defineModule({
+  name: "job-list",
+  async start(h, context) {
+    const list = new JobList(h, context);
+    await list.serve();
+    return { stop: () => list.stop(), stats: () => list.stats(), reconfigure: (config) => list.configure(config) };
+  },
+});
+
+interface Waiting {
+  readonly req: Request;
+  readonly attrs: readonly Attribute[];
+  readonly state: number;
+}
+
+class JobList {
+  readonly #h: Flux;
+  readonly #context: ModuleContext;
+  #options: Options;
+  readonly #active = new Map<JobId, Job>();
+  readonly #pending = new OrderedJobs((a, b) => b.priority - a.priority || (a.id < b.id ? -1 : 1));
+  readonly #running = new OrderedJobs((a, b) => b.t_run - a.t_run || (a.id < b.id ? 1 : -1));
+  readonly #archive = new Archive();
+  readonly #counts = new JobStats();
+  readonly #statsWatchers = new Set<Request>();
+  #statsTimer = false;
+  readonly #waiting = new Map<JobId, Waiting[]>();
+  #waitingCount = 0;
+  #lookups = 0;
+  readonly #ready = Promise.withResolvers<void>();
+  #isReady = false;
+  #paused: JsonObject[] | undefined;
+  #stopped = false;
+
+  constructor(h: Flux, context: ModuleContext) {
+    this.#h = h;
+    this.#context = context;
+    this.#options = parseConfig(context.config);
+    this.#counts.setQueues(this.#options.queues);
+  }
+
+  configure(config: JsonObject): void {
+    this.#options = parseConfig(config);
+    this.#counts.setQueues(this.#options.queues);
+  }
+
+  async serve(): Promise<void> {
+    await this.#h.subscribe("job-purge-inactive", (event) => this.#purge(event.payload));
+    await this.#h.serve("job-list", {
+      list: allowUser((req) => this.#whenReady(() => this.#list(req))),
+      "list-id": allowUser((req) => this.#whenReady(() => this.#listId(req))),
+      "list-attrs": allowUser(() => ({ attrs: [...ATTRIBUTES, "all"] })),
+      "job-stats": allowUser((req) => this.#jobStats(req)),
+      "job-state-pause": allowUser(() => {
+        this.#paused ??= [];
+      }),
+      "job-state-unpause": allowUser(() => this.#unpause()),
+    });
+    this.#follow().catch((err: unknown) => {
+      if (!this.#stopped && !this.#h.isClosed) this.#h.log(LOG_ERR, `job-manager.events-journal: ${toFluxError(err).message}`);
+      this.#ready.reject(err);
+    });
+    this.#ready.promise.catch(() => undefined); // each request that waits for it is answered with its error
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#ready.reject(new FluxError(errno.ENOSYS));
+  }
+
+  stats(): JsonObject {
+    return {
+      jobs: { pending: this.#pending.count, running: this.#running.count, inactive: this.#archive.count },
+      idsync: { lookups: this.#lookups, waits: this.#waiting.size },
+      stats_watchers: this.#statsWatchers.size,
+    };
+  }
+
+  #whenReady<T>(run: () => T | Promise<T>): T | Promise<T> {
+    return this.#isReady ? run() : this.#ready.promise.then(run);
+  }
+
+  // ---- the journal
+
+  async #follow(): Promise<void> {
+    const journal = this.#h.stream("job-manager.events-journal", { full: true }, { cancelTopic: "job-manager.events-journal-cancel" });
+    for await (const record of journal) {
+      if (isSentinel(record["id"])) {
+        this.#isReady = true;
+        this.#ready.resolve();
+      } else if (this.#paused === undefined) this.#take(record);
+      else this.#paused.push(record);
+    }
+    if (!this.#stopped) throw new FluxError(errno.EPROTO, "the journal has ended");
+  }
+
+  #unpause(): void {
+    const records = this.#paused ?? [];
+    this.#paused = undefined;
+    for (const record of records) this.#take(record);
+  }
+
+  /** A record that makes no sense costs itself only. */
+  #take(record: JsonObject): void {
+    try {
+      const { id, events, jobspec, R } = unpack(record, { id: jobid, events: arr(obj), jobspec: opt(obj), R: opt(obj) });
+      for (const event of events) this.#event(id, toEventlogEntry(event), jobspec, R);
+    } catch (err) {
+      this.#h.log(LOG_ERR, `journal: ${toFluxError(err).message}`);
+    }
+  }
+
+  #event(id: JobId, event: EventlogEntry, jobspec: JsonObject | undefined, R: JsonObject | undefined): void {
+    const { name, timestamp, context = {} } = event;
+    let job = this.#active.get(id);
+    if (job === undefined) {
+      if (name !== "submit" || this.#archive.has(id)) return;
+      job = newJob(id);
+      this.#active.set(id, job);
+    }
+    const from = job.state;
+    const queue = job.queue;
+    switch (name) {
+      case "submit": this.#submitted(job, event, jobspec); break;
+      case "validate": advance(job, STATE.DEPEND, timestamp); break;
+      case "invalidate": return this.#forget(job);
+      case "depend": advance(job, STATE.PRIORITY, timestamp); break;
+      case "priority":
+        job.priority = num(context["priority"], "priority");
+        advance(job, STATE.SCHED, timestamp);
+        this.#pending.touch();
+        break;
+      case "alloc":
+        if (isJsonObject(context["annotations"])) job.annotations ??= context["annotations"];
+        if (R !== undefined) takeR(job, R);
+        advance(job, STATE.RUN, timestamp);
+        break;
+      case "finish":
+        job.waitstatus = int(context["status"], "status");
+        job.success = job.waitstatus === 0;
+        advance(job, STATE.CLEANUP, timestamp);
+        break;
+      case "exception":
+        takeException(job, event);
+        if (context["severity"] === 0) advance(job, STATE.CLEANUP, timestamp);
+        break;
+      case "clean": advance(job, STATE.INACTIVE, timestamp); break;
+      case "urgency":
+        job.urgency = int(context["urgency"], "urgency");
+        revert(job, timestamp);
+        break;
+      case "annotations": job.annotations = isJsonObject(context["annotations"]) ? context["annotations"] : undefined; break;
+      case "memo": takeMemo(job, context); break;
+      case "jobspec-update":
+        if (takeJobspecUpdate(job, context)) this.#recount(job);
+        this.#counts.requeue(queue, job.queue, job.state);
+        revert(job, timestamp);
+        break;
+      case "resource-update":
+        if (typeof context["expiration"] === "number") job.expiration = context["expiration"];
+        break;
+      case "flux-restart": revert(job, timestamp); break;
+      case "dependency-add": case "dependency-remove":
+        takeDependency(job, name.slice("dependency-".length), str(context["description"], "description"));
+        break;
+      default: return;
+    }
+    if (job.state !== from) this.#moved(job, from);
+  }
+
+  #submitted(job: Job, { timestamp, context }: EventlogEntry, jobspec: JsonObject | undefined): void {
+    const { userid, urgency, version } = unpack(context ?? {}, { userid: uint, urgency: int, version: opt(int) });
+    job.userid = userid;
+    job.urgency = urgency;
+    job.t_submit = timestamp;
+    if (jobspec !== undefined) takeJobspec(job, jobspec);
+    // Instances of long ago had no validate event.
+    if (version === undefined || version < 1) advance(job, STATE.DEPEND, timestamp);
+  }
+
+  /** Counts again what only the whole jobspec tells. */
+  #recount(job: Job): void {
+    this.#h.rpc("job-info.lookup", { id: job.id, keys: ["jobspec"], flags: 3 }).then(
+      ({ jobspec }) => {
+        if (isJsonObject(jobspec) && job.state !== STATE.INACTIVE) takeJobspec(job, jobspec);
+      },
+      (err: unknown) => this.#h.log(LOG_ERR, `job ${describe(job.id)}: jobspec after an update: ${toFluxError(err).message}`),
+    );
+  }
+
+  #listOf(state: JobState): OrderedJobs | undefined {
+    if ((state & PENDING) !== 0) return this.#pending;
+    return (state & RUNNING) === 0 ? undefined : this.#running;
+  }
+
+  #moved(job: Job, from: JobState): void {
+    const [old, now] = [this.#listOf(from), this.#listOf(job.state)];
+    if (old !== now) {
+      old?.delete(job);
+      now?.add(job);
+    } else now?.touch();
+    const over = job.state === STATE.INACTIVE;
+    this.#counts.move(job.queue, from, job.state, over ? resultOf(job) : undefined);
+    if (over) {
+      this.#archive.add(job);
+      this.#active.delete(job.id);
+    }
+    this.#tellStats();
+    this.#tellWaiting(job);
+  }
+
+  /** The job was never accepted. */
+  #forget(job: Job): void {
+    this.#listOf(job.state)?.delete(job);
+    this.#counts.move(job.queue, job.state, STATE.NEW);
+    this.#active.delete(job.id);
+    for (const { req } of this.#takeWaiting(job.id)) req.fail(new FluxError(errno.ENOENT));
+  }
+
+  #purge(payload: JsonObject): void {
+    let count = 0;
+    for (const id of arr(jobid)(payload["jobs"], "jobs")) {
+      const job = this.#archive.purge(id);
+      if (job === undefined) continue;
+      count++;
+      const queue = job.get("queue");
+      this.#counts.purge(typeof queue === "string" ? queue : undefined, Number(job.get("result")));
+    }
+    this.#h.log(LOG_DEBUG, `purged ${count} inactive jobs`);
+    this.#tellStats();
+  }
+
+  // ---- access
+
+  #restricted(req: Request): boolean {
+    return this.#options.privateMode && !req.isOwner;
+  }
+
+  #visible(req: Request, userid: number): boolean {
+    return !this.#restricted(req) || req.userid === userid;
+  }
+
+  // ---- list
+
+  #list(req: Request): Answer | Promise<Answer> {
+    const { max_entries, attrs, since, constraint } = listRequest(req);
+    const own: readonly Json[] = this.#restricted(req) ? [{ userid: [req.userid] }] : [];
+    const wanted = own.length === 0 ? constraint : { and: [...own, ...(constraint === undefined ? [] : [constraint])] };
+    const compiled = compileJobConstraint(wanted, this.#options.comparisonsMax);
+    const jobs = this.#matching(compiled, since, max_entries, attrs);
+    return req.isStreaming ? this.#streamJobs(req, jobs) : collect(jobs);
+  }
+
+  /** The jobs that match, in order; undefined where it is time to let others go first. */
+  *#matching(constraint: JobConstraint, since: number, max: number, attrs: readonly Attribute[]): Generator<JsonObject | undefined, void, undefined> {
+    let left = max === 0 ? Infinity : max;
+    let looked = 0;
+    const { states } = constraint;
+    const lists = [...((states & PENDING) === 0 ? [] : [this.#pending.list()]), ...((states & RUNNING) === 0 ? [] : [this.#running.list()])];
+    // From the archive as it is now: what ends while this goes on is in the lists above already.
+    const inactive = (states & STATE.INACTIVE) === 0 ? [] : this.#archive.newestFirst(since);
+    const candidates = (function* (): Generator<Candidate & { readonly id: JobId }, void, undefined> {
+      for (const list of lists) for (const job of list) yield { id: job.id, get: (name) => attributeOf(job, name) };
+      yield* inactive;
+    })();
+    for (const job of candidates) {
+      if (++looked % SLICE === 0) yield undefined;
+      if (!constraint.match(job)) continue;
+      yield pick(job.id, attrs, (name) => job.get(name));
+      if (--left === 0) return;
+    }
+  }
+
+  async #streamJobs(req: Request, jobs: Iterable<JsonObject | undefined>): Promise<typeof DEFERRED> {
+    let batch: JsonObject[] = [];
+    let first = true;
+    const flush = (): void => {
+      if (batch.length === 0) return;
+      req.respond(first ? { jobs: batch, version: 1 } : { jobs: batch });
+      first = false;
+      batch = [];
+    };
+    for (const job of jobs) {
+      if (!req.isOpen) return DEFERRED;
+      if (job === undefined) await turn();
+      else if (batch.push(job) === BATCH) flush();
+    }
+    flush();
+    req.finish();
+    return DEFERRED;
+  }
+
+  // ---- list-id
+
+  #listId(req: Request): Answer | Promise<Answer> {
+    const { id, attrs: names, state = 0 } = req.unpack({ id: jobid, attrs: json, state: opt(int) });
+    const attrs = parseAttrs(names);
+    if ((state & ~(PENDING | RUNNING | STATE.INACTIVE)) !== 0) throw new FluxError(errno.EPROTO, "invalid payload: invalid state specified");
+    const job = this.#answerFor(req, id, attrs, state);
+    if (job !== undefined) return { job };
+    if (this.#active.has(id)) return this.#wait(id, { req, attrs, state });
+    return this.#waitForUnknown(id, { req, attrs, state });
+  }
+
+  /** The job's attributes; undefined when it is not known or has not been in `state` yet. Throws ENOENT when it must not be seen. */
+  #answerFor(req: Request, id: JobId, attrs: readonly Attribute[], state: number): JsonObject | undefined {
+    const archived = this.#archive.get(id);
+    if (archived !== undefined) {
+      if (!this.#visible(req, Number(archived.get("userid")))) throw new FluxError(errno.ENOENT);
+      return pick(id, attrs, (name) => archived.get(name));
+    }
+    const job = this.#active.get(id);
+    if (job === undefined) return undefined;
+    if (!this.#visible(req, job.userid)) throw new FluxError(errno.ENOENT);
+    if (job.state === STATE.NEW || (state !== 0 && (job.states & state) === 0)) return undefined;
+    return pick(id, attrs, (name) => attributeOf(job, name));
+  }
+
+  /** The journal may be a little behind: whether the job exists is asked of the KVS. */
+  async #waitForUnknown(id: JobId, waiting: Waiting): Promise<Answer> {
+    this.#lookups++;
+    try {
+      await this.#h.rpc("kvs.lookup", { key: jobKvsPath(id, "eventlog"), namespace: "primary", flags: 0 });
+    } catch (err) {
+      throw isErrno(err, errno.ENOENT) ? new FluxError(errno.ENOENT) : err;
+    } finally {
+      this.#lookups--;
+    }
+    if (!waiting.req.isOpen) return DEFERRED;
+    const job = this.#answerFor(waiting.req, id, waiting.attrs, waiting.state);
+    return job === undefined ? this.#wait(id, waiting) : { job };
+  }
+
+  #wait(id: JobId, waiting: Waiting): typeof DEFERRED {
+    if (this.#waitingCount >= WAITING_MAX) throw new FluxError(errno.ENOBUFS, `${WAITING_MAX} requests wait for jobs`);
+    const list = this.#waiting.get(id);
+    if (list === undefined) this.#waiting.set(id, [waiting]);
+    else list.push(waiting);
+    this.#waitingCount++;
+    waiting.req.onCancel(() => this.#keepWaiting(id, this.#takeWaiting(id).filter((other) => other !== waiting)));
+    return DEFERRED;
+  }
+
+  #takeWaiting(id: JobId): Waiting[] {
+    const list = this.#waiting.get(id) ?? [];
+    this.#waiting.delete(id);
+    this.#waitingCount -= list.length;
+    return list;
+  }
+
+  #keepWaiting(id: JobId, list: Waiting[]): void {
+    if (list.length === 0) return;
+    this.#waiting.set(id, list);
+    this.#waitingCount += list.length;
+  }
+
+  #tellWaiting({ id }: Job): void {
+    if (!this.#waiting.has(id)) return;
+    const kept: Waiting[] = [];
+    for (const waiting of this.#takeWaiting(id)) {
+      try {
+        const job = this.#answerFor(waiting.req, id, waiting.attrs, waiting.state);
+        if (job === undefined) kept.push(waiting);
+        else waiting.req.respond({ job });
+      } catch (err) {
+        waiting.req.fail(err);
+      }
+    }
+    this.#keepWaiting(id, kept);
+  }
+
+  // ---- job-stats
+
+  #jobStats(req: Request): Answer {
+    if (this.#restricted(req)) throw new FluxError(errno.EPERM);
+    if (!req.isStreaming) return this.#counts.encode();
+    this.#statsWatchers.add(req);
+    req.onCancel(() => this.#statsWatchers.delete(req));
+    req.respond(this.#counts.encode());
+    return DEFERRED;
+  }
+
+  #tellStats(): void {
+    if (this.#statsTimer || this.#statsWatchers.size === 0) return;
+    this.#statsTimer = true;
+    this.#context.clock
+      .setTimer(STATS_DELAY_MS, () => {
+        this.#statsTimer = false;
+        if (this.#stopped) return;
+        const payload = this.#counts.encode();
+        for (const req of this.#statsWatchers) req.respond(payload);
+      })
+      .unref();
+  }
+}
+
+/** The id that ends the journal's backlog: -1, as a signed or an unsigned number. */
+function isSentinel(id: Json | undefined): boolean {
+  return id === -1 || id === -1n || (typeof id === "bigint" && id === 0xffff_ffff_ffff_ffffn);
+}
+
+async function turn(): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  setImmediate(resolve);
+  return promise;
+}
+
+async function collect(jobs: Iterable<JsonObject | undefined>): Promise<JsonObject> {
+  const all: JsonObject[] = [];
+  for (const job of jobs) {
+    if (job === undefined) await turn();
+    else all.push(job);
+  }
+  return { jobs: all };
+}
+
+/** Attribute names of a request; "all" stands for every one. Throws FluxError EPROTO or EINVAL. */
+function parseAttrs(value: Json): Attribute[] {
+  if (!Array.isArray(value)) throw new FluxError(errno.EPROTO, "invalid payload: attrs must be an array");
+  return (value as readonly Json[]).flatMap((name) => {
+    if (typeof name !== "string") throw new FluxError(errno.EINVAL, "attr has no string value");
+    if (name === "all") return [...ATTRIBUTES];
+    if (!isAttribute(name)) throw new FluxError(errno.EINVAL, `${name} is not a valid attribute`);
+    return [name];
+  });
+}
+
+interface ListRequest {
+  readonly max_entries: number;
+  readonly attrs: readonly Attribute[];
+  readonly since: number;
+  readonly constraint: Json | undefined;
+}
+
+function listRequest(req: Request): ListRequest {
+  let fields;
+  try {
+    fields = req.unpack({ max_entries: int, attrs: json, since: opt(num), constraint: opt(json) });
+  } catch (err) {
+    throw new FluxError(errno.EPROTO, `invalid payload: ${toFluxError(err).message}`, { cause: err });
+  }
+  const { max_entries, attrs, since = 0, constraint } = fields;
+  if (max_entries < 0) throw new FluxError(errno.EPROTO, "invalid payload: max_entries < 0 not allowed");
+  if (since < 0) throw new FluxError(errno.EPROTO, "invalid payload: since < 0.0 not allowed");
+  return { max_entries, attrs: parseAttrs(attrs), since, constraint: constraint ?? legacyConstraint(req.payload) };
+}
+
+/** Clients of long ago name userid, states, results, name and queue beside each other. */
+function legacyConstraint(payload: JsonObject): Json | undefined {
+  const { userid, states, results, name, queue } = payload;
+  if (typeof userid !== "number" || typeof states !== "number" || typeof results !== "number") return undefined;
+  const parts: JsonObject[] = [];
+  if (userid !== 0xffff_ffff && userid !== -1) parts.push({ userid: [userid] });
+  if (typeof name === "string") parts.push({ name: [name] });
+  if (typeof queue === "string") parts.push({ queue: [queue] });
+  if (states !== 0) parts.push({ states: [states] });
+  if (results !== 0) parts.push({ results: [results] });
+  return { and: parts };
+}
