@@ -1,7 +1,7 @@
 // Worker: a shell process of the pool. It waits at its broker's job-exec for a job, runs it, and waits again; see protocol.ts.
 import type { Flux } from "../client/flux.ts";
 import type { JsonObject } from "../formats/json.ts";
-import { toFluxError } from "../message/errno.ts";
+import { errno, toFluxError } from "../message/errno.ts";
 import { str, unpack } from "../message/unpack.ts";
 import { realClock, type Clock } from "../os/clock.ts";
 import { hostname } from "../os/hostname.ts";
@@ -26,7 +26,6 @@ export async function runWorker(h: Flux, options: WorkerOptions): Promise<void> 
   const rank = Number(await h.attr("rank"));
   const orders = h.stream("job-exec.shell-wait", { pid: options.pid }, { nodeid: rank });
   const tell = (report: ShellReport): void => h.notify("job-exec.shell-report", encodeReport(report), { nodeid: rank });
-  let retired = false;
 
   const begin = (order: JsonObject): void => {
     const { id, shell_rank } = unpack(order, jobOrderSpec);
@@ -56,21 +55,29 @@ export async function runWorker(h: Flux, options: WorkerOptions): Promise<void> 
     else if (type === "expiration") run.expiration(expiration ?? 0);
   };
 
-  for await (const order of orders) {
+  for await (const order of untilLost(orders)) {
     const { type } = unpack(order, { type: str });
-    if (type === "retire") {
-      retired = true;
-      break;
-    }
+    if (type === "retire") break;
     if (type === "job") begin(order);
     else control(order, type);
   }
-  // The broker went away, or unloaded job-exec: nobody wants the job any more.
-  if (!retired && current !== undefined) {
+  // With a job: the broker went away, or unloaded job-exec. Nobody wants the job any more.
+  if (current !== undefined) {
     current.run.kill(9);
     await current.run.finished;
   }
 }
+
+/** Losing the broker is an end like any other. */
+async function* untilLost(orders: AsyncIterable<JsonObject>): AsyncGenerator<JsonObject> {
+  try {
+    yield* orders;
+  } catch (err) {
+    if (!LOST.has(toFluxError(err).errno)) throw err;
+  }
+}
+
+const LOST: ReadonlySet<number> = new Set([errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN, errno.ENOSYS, errno.ECANCELED, errno.EHOSTUNREACH]);
 
 async function openHost(h: Flux, options: WorkerOptions): Promise<ShellHost> {
   const processEnv = options.processEnv ?? process.env;

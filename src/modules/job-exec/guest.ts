@@ -12,7 +12,8 @@ import type { GuestKey } from "../../shell/protocol.ts";
 
 /** FLUX_KVS_APPEND. */
 const KVS_APPEND = 32;
-/** From the first append to its commit. */
+/** From an append to its commit. The first one is sooner: readers wait for it. A job that is shorter makes one commit only. */
+const FIRST_MS = 3;
 const BATCH_MS = 10;
 
 /** Operations on the primary namespace, many jobs in one commit. */
@@ -65,6 +66,8 @@ export interface Guest {
   /** Makes the namespace, or takes the one that is there already. */
   create(): Promise<void>;
   append(key: GuestKey, text: string): void;
+  /** The job runs: from now on appends are committed. */
+  open(): void;
   /** Commits what is appended and links the namespace into the primary one; then removes it. */
   finish(): Promise<void>;
 }
@@ -78,7 +81,7 @@ export interface GuestOptions {
   /** Blobref of an empty directory. */
   readonly emptyRoot: string;
   readonly onError: (error: FluxError) => void;
-  /** The header of "output" is in the KVS (or could not be written) and the job goes on. */
+  /** The first appends are in the KVS, or could not be written. Called once. */
   readonly onLogged: () => void;
 }
 
@@ -93,6 +96,7 @@ export function openGuest(options: GuestOptions): Guest {
   let timer: Timer | undefined;
   let committing: Promise<string | undefined> | undefined;
   let created = false;
+  let isOpen = false;
   let finishing = false;
 
   let logged = false;
@@ -107,7 +111,6 @@ export function openGuest(options: GuestOptions): Guest {
   const tick = (): void => {
     timer = undefined;
     if (!created || committing !== undefined || pending.size === 0 || finishing) return;
-    const first = !logged && pending.has("output");
     committing = commit()
       .catch((err: unknown) => {
         options.onError(toFluxError(err, errno.EIO));
@@ -115,13 +118,17 @@ export function openGuest(options: GuestOptions): Guest {
       })
       .finally(() => {
         committing = undefined;
-        if (first) options.onLogged();
-        logged ||= first;
+        tellLogged();
         if (pending.size > 0) arm();
       });
   };
   const arm = (): void => {
-    timer ??= clock.setTimer(BATCH_MS, tick);
+    timer ??= clock.setTimer(logged ? BATCH_MS : FIRST_MS, tick);
+  };
+  const tellLogged = (): void => {
+    if (logged) return;
+    logged = true;
+    options.onLogged();
   };
 
   return {
@@ -133,11 +140,14 @@ export function openGuest(options: GuestOptions): Guest {
         if (!isErrno(err, errno.EEXIST)) throw err;
       }
       created = true;
-      if (pending.size > 0) arm();
+    },
+    open() {
+      isOpen = true;
+      arm();
     },
     append(key, text) {
       pending.set(key, (pending.get(key) ?? "") + text);
-      if (created) arm();
+      if (isOpen) arm();
     },
     async finish() {
       finishing = true;
@@ -145,6 +155,7 @@ export function openGuest(options: GuestOptions): Guest {
       await committing;
       if (!created) throw new FluxError(errno.ENOENT, `namespace ${namespace} was never made`);
       const rootref = (pending.size > 0 ? await commit() : undefined) ?? unpack(await h.rpc("kvs.getroot", { namespace }), { rootref: str }).rootref;
+      tellLogged();
       const link = { key: jobKvsPath(options.id, "guest"), flags: 0, dirent: { ver: 1, type: "dirref", data: [rootref] } };
       await options.primary.write([link]);
       // Nobody needs to wait for this.

@@ -22,7 +22,7 @@ import { spawnProcess } from "../../os/spawn.ts";
 import { bulkExecution } from "./bulkexec.ts";
 import { describeConfig, type ExecConfig, parseExecConfig } from "./config.ts";
 import { openGuest, primaryWriter } from "./guest.ts";
-import { type ActiveJob, beginJob, describeJob, type ExecContext, jobException, newJob, updateExpiration } from "./job.ts";
+import { type ActiveJob, beginJob, describeJob, type ExecContext, jobException, jobLogged, newJob, updateExpiration } from "./job.ts";
 import type { StartShell } from "./pool.ts";
 import { startShells, type Shells } from "./shells.ts";
 import { simulatedGuest, testConfig, testExecution, type TestExecution } from "./testexec.ts";
@@ -194,14 +194,18 @@ function makeJob(context: ExecContext, request: Request, what: { id: bigint; use
   const resources = Rset.parse(what.R);
   const test = testConfig(jobspec);
   const onError = (err: unknown): void => context.h.log(3, `job ${formatJobId(id, "f58")}: ${toFluxError(err).message}`);
+  const onLogged = (): void => {
+    const job = context.jobs.get(id);
+    if (job !== undefined) jobLogged(job);
+  };
   if (test !== undefined) {
     if (userid !== context.owner && !context.config.testexecGuests) throw new FluxError(errno.EPERM, "guests may not use test exec implementation");
-    const guest = simulatedGuest(what, context.primary, context.clock, onError);
+    const guest = simulatedGuest(what, context.primary, context.clock, { error: onError, logged: onLogged });
     return newJob(context, request, { ...what, resources, guest }, (job) => testExecution(job, test));
   }
   if (userid !== context.owner) throw new FluxError(errno.EPERM, "jobs of guests need a privileged helper (exec.imp), which is not configured");
   if (reattach) throw new FluxError(errno.ENOENT, "the job's shells ended with the instance that started them");
   const { h, clock, primary, emptyRoot } = context;
-  const guest = openGuest({ h, clock, id, userid, primary, emptyRoot, onError, onLogged: () => context.jobs.get(id)?.execution.logged?.() });
+  const guest = openGuest({ h, clock, id, userid, primary, emptyRoot, onError, onLogged });
   return newJob(context, request, { ...what, resources, guest }, bulkExecution);
 }

@@ -28,7 +28,7 @@ export interface Execution {
   /** Broker ranks that still have something running. */
   activeRanks(): IdSet;
   expiration?(expiration: number): void;
-  /** What the shells reported first is in the KVS. */
+  /** The exec eventlog and what the shells reported first are in the KVS. */
   logged?(): void;
   readonly stats?: JsonObject;
 }
@@ -59,6 +59,8 @@ export interface ActiveJob {
   /** Shell ranks that the job cannot do without. */
   critical: IdSet;
   request: Request;
+  /** Responses that wait for the exec eventlog to be in the KVS: whoever sees "start" may read it. */
+  unsaid: [type: string, data: JsonObject][] | undefined;
   execution: Execution;
   guest: Guest;
   hasNamespace: boolean;
@@ -95,6 +97,7 @@ export function newJob(
     expirationTime: what.resources.expiration,
     critical: nodes.length === 0 ? new IdSet() : IdSet.range(0, nodes.length - 1),
     request,
+    unsaid: [],
     execution: NOT_YET,
     guest: what.guest,
     hasNamespace: false,
@@ -139,6 +142,7 @@ export function postEvent(job: ActiveJob, name: string, context?: JsonObject): v
 export function jobStarted(job: ActiveJob): void {
   setExpiration(job);
   job.running = true;
+  job.guest.open();
   respond(job, job.reattach ? "reattached" : "start", {});
 }
 
@@ -163,6 +167,7 @@ function finalize(job: ActiveJob): void {
   const { clock, jobs, h } = job.context;
   for (const timer of Object.values(job.timers)) clock.clear(timer);
   const release = (): void => {
+    sayAll(job);
     jobs.delete(job.id);
     respond(job, "release", { ranks: "all", final: true });
     // The job-manager takes the final release as the end of the stream.
@@ -177,7 +182,20 @@ function finalize(job: ActiveJob): void {
 }
 
 function respond(job: ActiveJob, type: string, data: JsonObject): void {
-  job.request.respond({ id: job.id, type, data });
+  if (job.unsaid !== undefined && (type === "start" || job.unsaid.length > 0)) job.unsaid.push([type, data]);
+  else job.request.respond({ id: job.id, type, data });
+}
+
+function sayAll(job: ActiveJob): void {
+  const { unsaid } = job;
+  job.unsaid = undefined;
+  for (const [type, data] of unsaid ?? []) job.request.respond({ id: job.id, type, data });
+}
+
+/** The exec eventlog is in the KVS. */
+export function jobLogged(job: ActiveJob): void {
+  sayAll(job);
+  if (!job.finalizing) job.execution.logged?.();
 }
 
 export function raise(job: ActiveJob, type: string, severity: number, note: string): void {

@@ -104,27 +104,33 @@ export function testExecution(job: ActiveJob, config: TestConfig): TestExecution
 
 const SIGKILL = 9;
 /** A simulation that is over sooner is written in one piece. */
-const FIRST_WRITE_MS = 100;
+const FIRST_WRITE_MS = 5;
 
 /** The guest of a simulated job: its exec eventlog, straight in the primary namespace. */
-export function simulatedGuest(job: { readonly id: bigint }, primary: PrimaryWriter, clock: Clock, onError: (error: unknown) => void): Guest {
+export function simulatedGuest(
+  job: { readonly id: bigint },
+  primary: PrimaryWriter,
+  clock: Clock,
+  on: { readonly error: (error: unknown) => void; readonly logged: () => void },
+): Guest {
   let text = "";
   let timer: Timer | undefined;
   let last: Promise<void> = Promise.resolve();
   const write = async (): Promise<void> => {
     const ops = [appendOp(jobKvsPath(job.id, "guest.exec.eventlog"), text)];
     text = "";
-    await primary.write(ops);
+    await primary.write(ops).finally(on.logged);
   };
   return {
     namespace: `job-${job.id}`,
     create: async () => undefined,
+    open: () => undefined,
     append(key, more) {
       if (key !== "exec.eventlog") return;
       text += more;
       timer ??= clock.setTimer(FIRST_WRITE_MS, () => {
         timer = undefined;
-        if (text !== "") last = write().catch(onError);
+        if (text !== "") last = write().catch(on.error);
       });
     },
     async finish() {
