@@ -13,6 +13,8 @@ type Delivery = () => void;
 
 let queue: Delivery[] = [];
 let scheduled = false;
+/** Deliveries since the event loop last got a turn. */
+let delivered = 0;
 
 function enqueue(delivery: Delivery): void {
   queue.push(delivery);
@@ -22,7 +24,6 @@ function enqueue(delivery: Delivery): void {
 }
 
 function run(): void {
-  let delivered = 0;
   while (queue.length > 0) {
     const batch = queue;
     queue = [];
@@ -30,8 +31,11 @@ function run(): void {
       batch[i]?.();
       if (++delivered >= BATCH_MAX) {
         queue = [...batch.slice(i + 1), ...queue];
-        if (queue.length === 0) break;
-        setImmediate(run);
+        // Also with an empty queue: an answer just delivered may lead to the next request, and so on for ever.
+        setImmediate(() => {
+          delivered = 0;
+          run();
+        });
         return;
       }
     }

@@ -12,6 +12,8 @@ export interface DatabaseOptions {
   readonly maxCheckpoints: number;
   /** Begin with an empty file. */
   readonly truncate: boolean;
+  /** The largest number of pages that the file may have; default: as many as the disk has room for. */
+  readonly maxPages?: number;
 }
 
 export interface Checkpoint {
@@ -188,6 +190,7 @@ function open(path: string, options: DatabaseOptions): Database {
     db.run("PRAGMA locking_mode = EXCLUSIVE");
     db.run(`PRAGMA journal_mode = ${options.journal_mode}`);
     db.run(`PRAGMA synchronous = ${options.synchronous}`);
+    if (options.maxPages !== undefined) db.run(`PRAGMA max_page_count = ${options.maxPages}`);
     const check = db.query<{ quick_check: string }, []>("PRAGMA quick_check(1)").get();
     if (check?.quick_check !== "ok") throw new FluxError(errno.EIO, `the database is damaged: ${check?.quick_check}`);
     db.run("CREATE TABLE IF NOT EXISTS objects(hash BLOB PRIMARY KEY, size INT, object BLOB, epoch INT DEFAULT 0)");

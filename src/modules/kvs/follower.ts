@@ -137,7 +137,7 @@ export class Follower implements Namespaces {
     if (root === undefined) return;
     if (event.topic.endsWith("-removed")) {
       this.#roots.delete(namespace);
-      root.waiters.failAll(new FluxError(errno.EOPNOTSUPP));
+      root.waiters.close(new FluxError(errno.EOPNOTSUPP));
     } else if (event.topic.endsWith("-setroot")) {
       if (root.paused !== undefined) {
         if (root.paused.length >= PAUSED_EVENTS_MAX) root.paused.shift();
@@ -164,7 +164,7 @@ export class Follower implements Namespaces {
         this.#refresh(root).catch((err: unknown) => {
           if (!isErrno(err, errno.EOPNOTSUPP)) return this.#h.log(4, `kvs.getroot ${root.name}: ${toFluxError(err).message}`);
           this.#roots.delete(root.name);
-          root.waiters.failAll(new FluxError(errno.EOPNOTSUPP));
+          root.waiters.close(new FluxError(errno.EOPNOTSUPP));
         });
       } else if (root.name !== PRIMARY && now_ms - root.used_ms > UNUSED_MAX_MS) {
         this.#roots.delete(root.name);

@@ -145,7 +145,7 @@ export class Leader implements Namespaces {
     this.#namespaces.delete(name);
     namespace.removed = true;
     this.#publish(name, "removed", { namespace: name });
-    namespace.waiters.failAll(new FluxError(errno.EOPNOTSUPP));
+    namespace.waiters.close(new FluxError(errno.EOPNOTSUPP));
     this.#failQueue(namespace);
   }
 

@@ -11,6 +11,7 @@ const WAITERS_MAX = 100_000;
 
 export class VersionWaiters {
   #waiters: Waiter[] = [];
+  #closed: FluxError | undefined;
 
   get count(): number {
     return this.#waiters.length;
@@ -18,6 +19,7 @@ export class VersionWaiters {
 
   /** Resolves when reached(seq) is called with this version or a later one. `cancelled` registers what forgets it. */
   wait(seq: number, cancelled?: (forget: () => void) => void): Promise<void> {
+    if (this.#closed !== undefined) return Promise.reject(this.#closed);
     if (this.#waiters.length >= WAITERS_MAX) {
       return Promise.reject(new FluxError(errno.ENOBUFS, `too many requests wait for a version of the namespace (limit ${WAITERS_MAX})`));
     }
@@ -38,7 +40,9 @@ export class VersionWaiters {
     for (const waiter of ready) waiter.resolve();
   }
 
-  failAll(err: FluxError): void {
+  /** The namespace is gone: whoever waits, and whoever still comes, gets this error. */
+  close(err: FluxError): void {
+    this.#closed = err;
     const failed = this.#waiters;
     this.#waiters = [];
     for (const waiter of failed) waiter.reject(err);

@@ -1,0 +1,65 @@
+import { afterEach, expect, test } from "bun:test";
+import barrier from "../../../src/modules/barrier/barrier.ts";
+import type { Flux } from "../../../src/client/flux.ts";
+import { type Cluster, startCluster } from "../../support/cluster.ts";
+import { errnoOf, errno } from "../kvs/support.ts";
+
+let cluster: Cluster | undefined;
+afterEach(async () => {
+  await cluster?.stop();
+});
+
+async function start(size: number): Promise<(rank: number) => Flux> {
+  cluster = await startCluster({ size, modules: [barrier] });
+  return (rank) => (cluster as Cluster).open(rank);
+}
+
+const enter = (h: Flux, nprocs: number, name: string = "b"): Promise<unknown> => h.rpc("barrier.enter", { name, nprocs, internal: false });
+
+for (const size of [1, 3, 7]) {
+  test(`processes on all of ${size} ranks meet, again and again`, async () => {
+    const open = await start(size);
+    const handles = Array.from({ length: 3 * size }, (_, i) => open(i % size));
+    for (let round = 0; round < 3; round++) {
+      let passed = 0;
+      const [last, ...others] = handles;
+      const waiting = others.map(async (h) => {
+        await enter(h, handles.length);
+        passed++;
+      });
+      await (last as Flux).rpc("barrier.ping");
+      expect(passed).toBe(0);
+      await enter(last as Flux, handles.length);
+      await Promise.all(waiting);
+    }
+  });
+}
+
+test("a client that goes away fails the barrier for everybody", async () => {
+  const open = await start(3);
+  const leaver = open(1);
+  const stays = [open(0), open(2)].map((h) => errnoOf(enter(h, 3)));
+  void enter(leaver, 4, "other").catch(() => undefined);
+  const third = open(1);
+  await third.rpc("barrier.ping");
+  const gone = open(2);
+  void enter(gone, 4, "b4").catch(() => undefined);
+  const b4 = errnoOf(enter(open(0), 4, "b4"));
+  await gone.rpc("barrier.ping");
+  gone.close();
+  expect(await b4).toBe(errno.ECONNABORTED);
+  await enter(third, 3);
+  expect(await Promise.all(stays)).toEqual([undefined, undefined]);
+});
+
+test("wrong use", async () => {
+  const open = await start(1);
+  const h = open(0);
+  const first = enter(h, 2);
+  expect(await errnoOf(enter(h, 2))).toBe(errno.EEXIST);
+  expect(await errnoOf(enter(open(0), 3))).toBe(errno.EINVAL);
+  expect(await errnoOf(enter(open(0), 0, "none"))).toBe(errno.EINVAL);
+  expect(await errnoOf(open(0).call("barrier.enter", { name: "b", nprocs: 2 }, { as: { userid: 4242, rolemask: 2 } }))).toBe(errno.EPERM);
+  await enter(open(0), 2);
+  await first;
+});
