@@ -1,12 +1,15 @@
 // flux startlog: when the instance ran, from the eventlog at the key "admin.eventlog" (events start and finish).
-import { type EventlogEntry, parseEventlog } from "../formats/eventlog.ts";
+import type { Flux } from "../client/flux.ts";
+import { type EventlogEntry, formatEventlogEntry, parseEventlog } from "../formats/eventlog.ts";
 import { formatSignificant } from "../formats/fsd.ts";
-import { defineCommand, flag } from "./command.ts";
+import { FLUX_VERSION } from "../version.ts";
+import { defineCommand, flag, hidden, UsageError } from "./command.ts";
 import { explain, withFlux } from "./connect.ts";
-import { lookup, valueBytes } from "./kvs/request.ts";
+import { APPEND, commit, lookup, SYNC, valDirent, valueBytes } from "./kvs/request.ts";
 import { print } from "./output.ts";
 
 const STARTLOG_KEY = "admin.eventlog";
+const STARTLOG_VERSION = 1;
 
 export default defineCommand({
   name: "startlog",
@@ -17,15 +20,26 @@ export default defineCommand({
     check: flag("--check", "exit with 1 when the run before this one was not shut down properly"),
     quiet: flag("--quiet", "print nothing"),
     version: flag("-v, --show-version", "print the version of each run too"),
+    postStart: hidden(flag("--post-start-event", "add a start event: for rc1")),
+    postFinish: hidden(flag("--post-finish-event", "add a finish event: for rc3")),
   },
   run: ({ options }) =>
     withFlux(async (h) => {
+      if (options.postStart) return post(h, "start", { version: STARTLOG_VERSION, core_version: FLUX_VERSION }, SYNC);
+      if (options.postFinish) return post(h, "finish", { version: STARTLOG_VERSION }, 0);
       const log = valueBytes(await explain("Error fetching eventlog", lookup(h, STARTLOG_KEY, 0, { namespace: "primary" }), true));
       const { lines, crashed } = startLines(parseEventlog(log.toString()), options.version, Date.now() / 1000);
       if (!options.quiet) print(...lines);
       return options.check && crashed ? 1 : 0;
     }),
 });
+
+async function post(h: Flux, name: string, context: NonNullable<EventlogEntry["context"]>, flags: number): Promise<number> {
+  if ((await h.attr("rank")) !== "0") throw new UsageError("Startlog events may only be posted from rank 0");
+  const dirent = valDirent(Buffer.from(formatEventlogEntry({ timestamp: Date.now() / 1000, name, context })));
+  await explain(`Error committing ${name} event`, commit(h, "primary", [{ key: STARTLOG_KEY, flags: APPEND, dirent }], flags), true);
+  return 0;
+}
 
 /** One line a run: "2026-11-21 02:22 - running (1.2s)". `crashed`: the last run that ended did not finish. */
 export function startLines(log: readonly EventlogEntry[], showVersion: boolean, now_s: number): { lines: string[]; crashed: boolean } {

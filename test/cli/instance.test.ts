@@ -1,0 +1,221 @@
+// The commands against a real instance of two brokers: what people type, and what they see.
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+setDefaultTimeout(30_000);
+
+const ROOT = join(import.meta.dir, "..", "..");
+const FLUX = [process.execPath, join(ROOT, "src", "main.ts")];
+const directory = mkdtempSync(join(tmpdir(), "flux-cli-"));
+
+let instance: Bun.Subprocess<"pipe", "pipe", "inherit">;
+let uri = "";
+
+beforeAll(async () => {
+  const { FLUX_URI: _, ...env } = process.env;
+  instance = Bun.spawn([...FLUX, "start", "--test-size=2", "sh", "-c", "echo $FLUX_URI; exec cat >/dev/null"], {
+    env,
+    stdin: "pipe",
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  const reader = instance.stdout.getReader();
+  let line = "";
+  while (!line.includes("\n")) {
+    const { done, value } = await reader.read();
+    if (done) throw new Error("the instance ended before it ran its program");
+    line += new TextDecoder().decode(value);
+  }
+  uri = line.trim();
+});
+
+afterAll(async () => {
+  await instance.stdin.end();
+  expect(await instance.exited).toBe(0);
+  rmSync(directory, { recursive: true });
+});
+
+interface Output {
+  readonly out: string;
+  readonly err: string;
+  readonly code: number;
+}
+
+function start(words: readonly string[], input: string | Uint8Array = "", env: Record<string, string> = {}): Bun.Subprocess<Uint8Array, "pipe", "pipe"> {
+  return Bun.spawn([...FLUX, ...words], {
+    cwd: directory,
+    env: { ...process.env, FLUX_URI: uri, ...env },
+    stdin: typeof input === "string" ? new TextEncoder().encode(input) : input,
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+}
+
+async function collect(child: Bun.Subprocess<Uint8Array, "pipe", "pipe">): Promise<Output> {
+  const [out, err, code] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text(), child.exited]);
+  return { out, err, code };
+}
+
+const flux = (...words: string[]): Promise<Output> => collect(start(words));
+const ok = (out: string): Output => ({ out, err: "", code: 0 });
+const failed = (err: string, code = 1): Output => ({ out: "", err: `${err}\n`, code });
+
+test("attributes", async () => {
+  expect(await flux("getattr", "size")).toEqual(ok("2\n"));
+  expect(await flux("getattr", "nope")).toEqual(failed("flux-getattr: nope: No such file or directory"));
+  expect(await flux("setattr", "rank", "7")).toMatchObject({ code: 1 });
+  const { out } = await flux("lsattr", "-v");
+  expect(out).toContain(`${"size".padEnd(40)}2\n`);
+  expect(out.split("\n")).toEqual(out.split("\n").slice(0, -1).toSorted().concat(""));
+});
+
+test("ping", async () => {
+  const { out, code } = await flux("ping", "-c", "2", "-i", "0.01", "1!kvs");
+  expect(code).toBe(0);
+  expect(out).toMatch(/^flux-ping 1!kvs\n1!kvs\.ping pad=0 seq=0 time=[\d.]+ ms \(\S+\)\n1!kvs\.ping pad=0 seq=1 time=[\d.]+ ms \(\S+\)\n$/);
+  expect((await flux("ping", "-c1", "-u", "-p", "5", "0")).out).toMatch(/ pad=5 userid=\d+ rolemask=0x[0-9a-f]+ seq=0 /);
+  expect(await flux("ping", "-c1", "99")).toEqual({ out: "flux-ping 99!broker\n", err: "flux-ping: 99!broker.ping: No route to host\n", code: 1 });
+  expect(await flux("ping", "-c1", "nosuch")).toMatchObject({ err: "flux-ping: nosuch.ping: Function not implemented\n", code: 1 });
+  expect(await flux("ping", "-c1", "nosuch!kvs")).toEqual(failed("flux-ping: invalid nodeid/host: 'nosuch'"));
+});
+
+test("kvs values", async () => {
+  expect(await flux("kvs", "put", "t.a=42", "t.s=two words", "t.e=")).toEqual(ok(""));
+  expect(await flux("kvs", "get", "-l", "t.a", "t.s", "t.e")).toEqual(ok("t.a=42\nt.s=two words\nt.e="));
+  expect(await flux("kvs", "get", "t.none")).toEqual(failed("flux-kvs: t.none: No such file or directory"));
+  expect(await flux("kvs", "get", "t")).toEqual(failed("flux-kvs: t: Is a directory"));
+  expect(await flux("kvs", "get", "-t", "t.a")).toEqual(ok('{"data":"NDI=","type":"val","ver":1}\n'));
+  expect(await flux("kvs", "put", "noequals")).toEqual(failed("flux-kvs: put: you must specify a value as key=value"));
+  expect(await flux("kvs", "dir", "t")).toEqual(ok("t.a = 42\nt.e = \nt.s = two words\n"));
+  expect(await flux("kvs", "ls", "-F", ".", "t.a")).toMatchObject({ out: expect.stringContaining("t."), code: 0 });
+  expect(await flux("kvs", "unlink", "t")).toEqual(failed("flux-kvs: cannot unlink 't': Directory not empty"));
+  expect(await flux("kvs", "copy", "t.a", "t.b")).toEqual(ok(""));
+  expect(await flux("kvs", "move", "t.b", "t.c")).toEqual(ok(""));
+  expect(await flux("kvs", "ls", "-1", "t")).toEqual(ok("a\nc\ne\ns\n"));
+  expect(await flux("kvs", "unlink", "-R", "t")).toEqual(ok(""));
+});
+
+test("kvs keeps bytes", async () => {
+  const bytes = Uint8Array.from({ length: 100_000 }, (_, i) => i % 256);
+  expect((await collect(start(["kvs", "put", "-r", "bytes=-"], bytes))).code).toBe(0);
+  const child = start(["kvs", "get", "-r", "bytes"]);
+  expect(Buffer.compare(Buffer.from(await new Response(child.stdout).arrayBuffer()), bytes)).toBe(0);
+});
+
+test("kvs links, roots and snapshots", async () => {
+  await flux("kvs", "put", "l.x=1");
+  expect(await flux("kvs", "link", "l.x", "l.y")).toEqual(ok(""));
+  expect(await flux("kvs", "readlink", "l.y")).toEqual(ok("l.x\n"));
+  expect(await flux("kvs", "readlink", "l.x")).toEqual(failed("flux-kvs: l.x: Invalid argument"));
+  const root = (await flux("kvs", "getroot")).out.trim();
+  await flux("kvs", "put", "l.x=2");
+  expect(await flux("kvs", "get", "--at", root, "l.y")).toEqual(ok("1\n"));
+  const version = Number((await flux("kvs", "version")).out);
+  expect(await flux("kvs", "wait", String(version))).toEqual(ok(""));
+  expect((await flux("kvs", "put", "-s", "l.x=3")).out).toBe(`${version + 1}\n`);
+});
+
+test("kvs namespaces", async () => {
+  expect(await flux("kvs", "namespace", "create", "ns1")).toEqual(ok(""));
+  expect(await flux("kvs", "put", "-N", "ns1", "a=1")).toEqual(ok(""));
+  expect(await collect(start(["kvs", "get", "a"], "", { FLUX_KVS_NAMESPACE: "ns1" }))).toEqual(ok("1\n"));
+  expect((await flux("kvs", "namespace", "list")).out).toMatch(/^NAMESPACE {33}OWNER {6}FLAGS\n.*ns1 +\d+ 0x00000000\n/s);
+  expect(await flux("kvs", "namespace", "remove", "ns1")).toEqual(ok(""));
+});
+
+test("kvs watch prints values as they are written", async () => {
+  const watcher = start(["kvs", "get", "--waitcreate", "--watch", "--count=3", "w"]);
+  const result = collect(watcher);
+  // Three writes, each after the one before was stored: none is merged away.
+  for (const value of ["1", "2", "2"]) expect((await flux("kvs", "put", "--no-merge", `w=${value}`)).code).toBe(0);
+  await flux("kvs", "put", "w=last");
+  const { out, code } = await result;
+  expect(code).toBe(0);
+  expect(out.trim().split("\n").length).toBe(3);
+  expect("1\n2\n2\nlast\n").toContain(out);
+});
+
+test("kvs eventlogs", async () => {
+  expect(await flux("kvs", "eventlog", "append", "-t", "1.5", "log", "one", '{"k":"v"}')).toEqual(ok(""));
+  expect(await flux("kvs", "eventlog", "append", "-t", "2", "log", "two")).toEqual(ok(""));
+  expect(await flux("kvs", "eventlog", "append", "log", "bad", "notjson")).toEqual(failed("flux-kvs: eventlog_entry_create: Invalid argument"));
+  expect(await flux("kvs", "eventlog", "get", "log")).toEqual(ok('1.500000 one k="v"\n2.000000 two\n'));
+  expect(await flux("kvs", "eventlog", "wait-event", "-v", "log", "two")).toEqual(ok('1.500000 one k="v"\n2.000000 two\n'));
+  expect(await flux("kvs", "eventlog", "wait-event", "-t", "0.1", "log", "never")).toEqual(failed("flux-kvs: wait-event timeout on event 'never'"));
+  expect(await flux("kvs", "eventlog", "wait-event", "nolog", "x")).toEqual(failed("flux-kvs: eventlog path nolog not found"));
+});
+
+test("events reach their subscriber", async () => {
+  expect((await flux("event", "pub", "-l", "cli.loop", '{"x":1}')).code).toBe(0);
+  expect((await flux("event", "pub", "-s", "cli.seq")).out).toMatch(/^seq=\d+\n$/);
+  const subscriber = start(["event", "sub", "-c", "1", "cli.done"]);
+  const result = collect(subscriber);
+  // Nobody tells when it has subscribed: publish until it has seen one and ends.
+  while (subscriber.exitCode === null) await flux("event", "pub", "-r", "cli.done", "raw text");
+  expect(await result).toEqual(ok("cli.done\traw text\n"));
+});
+
+test("log", async () => {
+  expect(await flux("logger", "--severity=info", "--appname=me", "hello", "there")).toEqual(ok(""));
+  expect((await flux("dmesg")).out).toMatch(/Z me\.info\[0\]: hello there\n/);
+  expect(await flux("logger", "--severity=nope", "x")).toMatchObject({ code: 1 });
+  expect((await flux("dmesg", "-H", "-Lalways")).out).toContain("\x1b[33mme.info[0]\x1b[0m: hello there");
+  expect(await flux("dmesg", "-d")).toEqual(failed("flux-dmesg: --delta can only be used with --human"));
+});
+
+test("modules", async () => {
+  expect((await flux("module", "list")).out).toMatch(/^Module {20}Idle  S Sendq Recvq Service\n(.*\n)*kvs {23}/);
+  expect((await flux("module", "stats", "kvs")).code).toBe(0);
+  expect(await flux("module", "remove", "nosuch")).toMatchObject({ code: 1, err: expect.stringContaining("flux-module: remove nosuch: ") });
+  expect(await flux("module", "remove", "-f", "nosuch")).toEqual(ok(""));
+  expect(await flux("module", "debug", "--clear", "kvs")).toEqual(ok("0x0\n"));
+});
+
+test("exec runs programs on brokers", async () => {
+  const both = await flux("exec", "-l", "echo", "hi");
+  expect(both.out.split("\n").toSorted()).toEqual(["", "0: hi", "1: hi"]);
+  expect(await flux("exec", "-r", "1", "sh", "-c", "echo out; echo err >&2; exit 3")).toEqual({ out: "out\n", err: "err\n1: Exit 3\n", code: 3 });
+  expect(await collect(start(["exec", "-r", "1", "cat"], "text\n"))).toEqual(ok("text\n"));
+  expect(await collect(start(["exec", "-n", "-r", "1", "cat"], "text\n"))).toEqual(ok(""));
+  expect(await flux("exec", "-r", "0-1", "sh", "-c", "kill -9 $$")).toEqual(failed("[0-1]: Killed", 137));
+  expect(await flux("exec", "-r", "1", "nosuchprog")).toMatchObject({ code: 127, err: expect.stringContaining("flux-exec: Error: rank 1: nosuchprog: ") });
+  expect(await flux("exec", "-r", "0-9", "true")).toEqual(failed("flux-exec: One or more invalid --ranks specified: 0-9"));
+});
+
+test("exec passes on large input unchanged", async () => {
+  const bytes = Uint8Array.from({ length: 6_000_000 }, (_, i) => (i * 7919) % 256);
+  const child = start(["exec", "-r", "1", "cat"], bytes);
+  expect(Bun.hash(await new Response(child.stdout).arrayBuffer())).toBe(Bun.hash(bytes));
+  expect(await child.exited).toBe(0);
+});
+
+test("env, version and the rest", async () => {
+  expect((await flux("env")).out).toContain(`export FLUX_URI="${uri}"\n`);
+  expect(await flux("env", "sh", "-c", "exit 5")).toMatchObject({ code: 5 });
+  expect((await flux("version")).out).toMatch(/^commands: {4}\t\t\d+\.\d+\.\d+\nflux-ts: .*\nbroker: {2}\t\t\d+\.\d+\.\d+\nFLUX_URI:\t\tlocal:/);
+  expect((await flux("help", "ping")).out).toStartWith("flux-ping(1)\n");
+  expect(await flux("help", "nosuch")).toMatchObject({ code: 1 });
+});
+
+test("a broker that isn't there, and options that aren't", async () => {
+  const nowhere = { FLUX_URI: "local:///nowhere/local-0" };
+  expect(await collect(start(["kvs", "get", "x"], "", nowhere))).toEqual(failed("flux-kvs: Unable to connect to Flux: broker socket /nowhere/local-0 was not found"));
+  expect(await flux("kvs", "get", "--bad", "x")).toEqual(failed("flux-kvs get: unrecognized option '--bad'\nTry `flux-kvs get --help' for more information."));
+  expect(await flux("ping", "-c", "x", "0")).toMatchObject({ code: 1, err: expect.stringContaining("invalid value 'x' for --count") });
+});
+
+test("commands that need no broker", async () => {
+  const encode = await flux("R", "encode", "-r0-1", "-c0-3", "-Hn[0-1]", "-pbig:1");
+  expect(encode.out).toBe(
+    '{"version": 1, "execution": {"R_lite": [{"rank": "0-1", "children": {"core": "0-3"}}], "starttime": 0.0, "expiration": 0.0, "nodelist": ["n[0-1]"], "properties": {"big": "1"}}}\n',
+  );
+  expect(await collect(start(["R", "decode", "-s"], encode.out))).toEqual(ok("rank[0-1]/core[0-3]\n"));
+  expect(await collect(start(["R", "append"], encode.out + encode.out))).toMatchObject({ code: 1, err: expect.stringContaining("overlap") });
+  expect(await flux("hostlist", "-n", "-1", "foo[1-3]")).toEqual(ok("foo3\n"));
+  expect(await flux("hostlist", "-n", "99", "foo[1-3]")).toEqual(failed("flux-hostlist: ERROR: Hostlist index out of range"));
+  expect(await flux("hostlist", "--bad")).toMatchObject({ code: 2 });
+  expect(await flux("keygen", "--name=test", "my.cert")).toEqual(ok(""));
+  expect(statSync(join(directory, "my.cert")).mode & 0o777).toBe(0o600);
+});
