@@ -25,7 +25,10 @@ export async function runWorker(h: Flux, options: WorkerOptions): Promise<void> 
   let current: { id: bigint; run: ShellRun } | undefined;
   const rank = Number(await h.attr("rank"));
   const orders = h.stream("job-exec.shell-wait", { pid: options.pid }, { nodeid: rank });
-  const tell = (report: ShellReport): void => h.notify("job-exec.shell-report", encodeReport(report), { nodeid: rank });
+  const tell = (report: ShellReport): void => {
+    // Without a broker there is nobody to tell.
+    if (!h.isClosed) h.notify("job-exec.shell-report", encodeReport(report), { nodeid: rank });
+  };
 
   const begin = (order: JsonObject): void => {
     const { id, shell_rank } = unpack(order, jobOrderSpec);

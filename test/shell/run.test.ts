@@ -1,7 +1,9 @@
 // Jobs run by real shell processes on one broker and on several.
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { formatJobId } from "../../src/formats/fluid.ts";
 import { str } from "../../src/message/unpack.ts";
+import { listProcesses } from "../../src/os/process-tree.ts";
 import { jobspec, startLab, type JobLab } from "./support.ts";
 
 let lab: JobLab;
@@ -135,8 +137,9 @@ test("stdin comes by the shell's service and ends", async () => {
 });
 
 test("a shell that is killed hurts only its job", async () => {
-  const job = lab.submit(jobspec(["sh", "-c", "kill -9 $PPID; sleep 100"]), [0]);
+  const job = lab.submit(jobspec(["sh", "-c", "kill -9 $PPID; exec sleep 54327"]), [0]);
   await job.done;
+  expect(listProcesses().filter((p) => p.name === "sleep" && readFileSync(`/proc/${p.pid}/cmdline`, "utf8").includes("54327"))).toEqual([]);
   expect(job.responses.find((r) => r.type === "exception")?.data["note"]).toMatch(/^shell rank 0 \(on test0\): Killed$/);
   expect(job.status()).not.toBe(0);
   expect((await lab.run(["true"])).status()).toBe(0);

@@ -163,6 +163,7 @@ export async function startLab(size = 1, options: { config?: JsonObject } = {}):
   });
   const cluster = await startCluster({ size, attrs: { rundir: dir, "jobid-path": "/", "content.hash": "sha1" }, rank0: [fakeKvs(kvsState), fakeJobManager(records)], modules: [], config: options.config ?? {} });
   for (const broker of cluster.brokers) {
+    await cluster.open(broker.rank).rpc("attr.set", { name: "local-uri", value: `local://${dir}/local-${broker.rank}` }, { nodeid: broker.rank });
     const access = { allowGuestUser: false, allowRootOwner: false };
     sockets.push(listenLocal({ path: join(dir, `local-${broker.rank}`), router: broker.router, owner: OWNER, newId: () => crypto.randomUUID(), access: () => access, log: (_level, text) => broker.log.push(text) }));
   }

@@ -125,6 +125,7 @@ export class Pool {
     this.#stopped = true;
     this.#options.clock.clear(this.#idleTimer);
     for (const worker of this.#workers) {
+      if (worker.lease !== undefined && worker.pid > 1) sendSignal(worker.pid, SIGKILL);
       worker.request.respond({ type: "retire" });
       worker.request.finish();
     }

@@ -14,11 +14,13 @@ import { termSignal } from "../../formats/waitstatus.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 import { int, jobid, str, uint } from "../../message/unpack.ts";
 import { jobOrderSpec, reportSpec } from "../../shell/protocol.ts";
+import { killOrphans } from "./orphans.ts";
 import { killGroups, type Lease, Pool, type PoolOptions } from "./pool.ts";
 
 interface ActiveShell {
   readonly id: JobId;
   readonly shellRank: number;
+  readonly namespace: string;
   readonly request: Request;
   lease: Lease | undefined;
   /** Sender of the reports about it. */
@@ -39,6 +41,8 @@ const SHELL_EVENT = /^shell-(\d+)\.kill$/;
 
 export async function startShells(h: Flux, options: PoolOptions): Promise<Shells> {
   const pool = new Pool(options);
+  // What the shells give their tasks: see worker.ts.
+  const uri = await h.attr("local-uri").catch(() => process.env["FLUX_URI"] ?? "");
   const active = new Map<string, ActiveShell>();
 
   const end = (shell: ActiveShell, report: JsonObject): void => {
@@ -48,10 +52,10 @@ export async function startShells(h: Flux, options: PoolOptions): Promise<Shells
   };
 
   const start = (request: Request): typeof DEFERRED => {
-    const { id, shell_rank } = request.unpack(jobOrderSpec);
+    const { id, shell_rank, namespace } = request.unpack(jobOrderSpec);
     request.requireStreaming();
     if (active.has(String(id))) throw new FluxError(errno.EEXIST, `job ${id} has a shell here already`);
-    const shell: ActiveShell = { id, shellRank: shell_rank, request, lease: undefined, sender: "", pids: [] };
+    const shell: ActiveShell = { id, shellRank: shell_rank, namespace, request, lease: undefined, sender: "", pids: [] };
     active.set(String(id), shell);
     request.onCancel(() => abandon(shell));
     shell.lease = pool.lease(
@@ -64,6 +68,7 @@ export async function startShells(h: Flux, options: PoolOptions): Promise<Shells
         },
         lost(status) {
           killGroups(shell.pids);
+          killOrphans(namespace, uri);
           end(shell, { id, shell_rank, phase: "exited", status: termSignal(status) ?? status });
         },
       },
@@ -124,9 +129,12 @@ export async function startShells(h: Flux, options: PoolOptions): Promise<Shells
     },
     stop() {
       subscription.unsubscribe().catch(() => undefined);
-      for (const shell of active.values()) killGroups(shell.pids);
-      active.clear();
       pool.stop();
+      for (const { pids, namespace } of active.values()) {
+        killGroups(pids);
+        killOrphans(namespace, uri);
+      }
+      active.clear();
     },
   };
 }

@@ -1,0 +1,107 @@
+// What goes wrong under a job: a node is lost, tasks that ignore signals, a module that is unloaded, shells that cannot start.
+import { afterEach, expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
+import { errno } from "../../../src/message/errno.ts";
+import { Pool } from "../../../src/modules/job-exec/pool.ts";
+import { createVirtualClock } from "../../../src/os/clock.ts";
+import { jobspec, startLab, type JobLab } from "../../shell/support.ts";
+
+let lab: JobLab | undefined;
+
+afterEach(async () => {
+  await lab?.stop();
+  lab = undefined;
+});
+
+/** Processes whose command line has this word. */
+function running(word: string): number {
+  return readdirSync("/proc").filter((pid) => /^\d+$/.test(pid) && commandLine(pid).split("\0").includes(word)).length;
+}
+
+function commandLine(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return ""; // it is gone
+  }
+}
+
+async function until(what: () => boolean): Promise<void> {
+  for (let i = 0; i < 600 && !what(); i++) await Bun.sleep(5);
+  expect(what()).toBe(true);
+}
+
+test("a node that is lost ends the job with a message that names it", async () => {
+  lab = await startLab(3);
+  const job = lab.submit(jobspec(["sleep", "100"], { nnodes: 3, ntasks: 3 }), [0, 1, 2]);
+  await job.started;
+  await until(() => lab?.kvs(job.id, "exec.eventlog").includes("shell.start") === true);
+  lab.cluster.disconnect(2);
+  await job.done;
+  expect(job.responses.filter((r) => r.type === "exception").map((r) => r.data["note"])).toEqual(["node failure on test2 (rank 2)"]);
+  expect(job.status()).toBe(143 << 8);
+});
+
+test("a node that the job can do without is a note only", async () => {
+  lab = await startLab(2);
+  const job = lab.submit(jobspec(["sh", "-c", "test $FLUX_TASK_RANK = 0 && sleep 0.5 || sleep 100"], { nnodes: 2, ntasks: 2 }), [0, 1]);
+  await job.started;
+  await lab.h.rpc("job-exec.critical-ranks", { id: job.id, ranks: "0" });
+  await until(() => lab?.kvs(job.id, "exec.eventlog").includes("shell.start") === true);
+  lab.cluster.disconnect(1);
+  await job.done;
+  expect(job.responses.filter((r) => r.type === "exception").map((r) => r.data)).toEqual([{ severity: 2, type: "node-failure", note: "node failure on test1 (shell rank 1)" }]);
+  expect(lab.execlog(job.id).find((e) => e.name === "shell.task-exit")?.context?.["wait_status"]).toBe(0);
+});
+
+test("tasks that ignore SIGTERM get SIGKILL after the kill timeout", async () => {
+  lab = await startLab(1, { config: { exec: { "kill-timeout": "100ms" } } });
+  const job = lab.submit(jobspec(["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"]), [0]);
+  await until(() => lab?.kvs(job.id, "output").includes("up") === true);
+  lab.raise(job.id);
+  await job.done;
+  expect(job.status()).toBe(137 << 8);
+});
+
+test("a shell that no longer listens is killed with its tasks", async () => {
+  lab = await startLab(1, { config: { exec: { "kill-timeout": "50ms" } } });
+  const job = lab.submit(jobspec(["sh", "-c", "kill -STOP $PPID; sleep 54325"]), [0]);
+  await until(() => running("54325") > 0);
+  lab.raise(job.id);
+  await job.done;
+  expect(job.status()).not.toBe(0);
+  await until(() => running("54325") === 0);
+});
+
+test("unloading job-exec leaves no process behind", async () => {
+  lab = await startLab(2);
+  const job = lab.submit(jobspec(["sleep", "54326"], { nnodes: 2, ntasks: 2 }), [0, 1]);
+  job.done.catch(() => undefined);
+  await until(() => running("54326") === 2);
+  for (const broker of [...lab.cluster.brokers].reverse()) await broker.host.remove("job-exec");
+  await until(() => running("54326") === 0);
+});
+
+test("a shell process that cannot start fails the job that waits for it", () => {
+  const failures: number[] = [];
+  const pool = new Pool({
+    clock: createVirtualClock(),
+    start: () => {
+      throw Object.assign(new Error("no"), { code: "EAGAIN" });
+    },
+    keep: () => 1,
+    jobsMax: () => 1,
+    log: () => undefined,
+  });
+  pool.lease({}, { lost: () => undefined, taken: () => undefined, failed: (error) => failures.push(error.errno) });
+  expect(failures).toEqual([errno.EAGAIN]);
+});
+
+test("a shell process that ends before it asks for work fails the job that waits for it", async () => {
+  const exit = Promise.withResolvers<{ status: number }>();
+  const failed = Promise.withResolvers<string>();
+  const pool = new Pool({ clock: createVirtualClock(), start: () => ({ pid: 5_000_001, reaped: exit.promise }), keep: () => 1, jobsMax: () => 1, log: () => undefined });
+  pool.lease({}, { lost: () => undefined, taken: () => undefined, failed: (error) => failed.resolve(error.message) });
+  exit.resolve({ status: 256 });
+  expect(await failed.promise).toBe("job shell ended with wait status 256 before it took the job");
+});
