@@ -79,7 +79,7 @@ interface WordOptions {
 /** The options of `flux broker` that stand for those of `flux start`. */
 function brokerWords(options: WordOptions): string[] {
   const words = options.setattr.map((attr) => `-S${attr}`);
-  words.push(...options.brokerOpts.flatMap((opts) => opts.split(",")));
+  words.push(...options.brokerOpts.flatMap((opts) => opts.split(",").filter((word) => word !== "")));
   if (options.recovery !== undefined) words.push(...recoveryWords(options.recovery));
   const isSystem = options.sysconfig || options.recovery === "";
   const configPath = options.configPath ?? (isSystem ? SYSTEM_CONFIG : undefined);

@@ -77,8 +77,8 @@ export interface Instance {
 export async function startInstance(size: number, startArgs: readonly string[] = []): Promise<Instance> {
   const folder = mkdtempSync(join(tmpdir(), "flux-e2e-"));
   const script = 'echo "URI=$FLUX_URI"; exec cat >/dev/null';
-  const child = Bun.spawn([FLUX, "start", `--test-size=${size}`, ...startArgs, "sh", "-c", script], {
-    env: userEnvironment({ TMPDIR: folder, FLUX_TEST_FLUID_OFFSET_MS: FLUID_OFFSET_MS }),
+  const child = Bun.spawn([FLUX, "start", `--test-size=${size}`, `--conf=ingest.fluid-start=${FLUID_START_MS}`, ...startArgs, "sh", "-c", script], {
+    env: userEnvironment({ TMPDIR: folder }),
     cwd: "/",
     stdin: "pipe",
     stdout: "pipe",
@@ -107,7 +107,7 @@ export async function startInstance(size: number, startArgs: readonly string[] =
 }
 
 /** RFC 19 ids hold milliseconds above 24 bits: 2^53 is passed after 2^29 of them. */
-const FLUID_OFFSET_MS = String(2 ** 29 + 12345);
+const FLUID_START_MS = 2 ** 29 + 12345;
 
 async function readUri(stdout: ReadableStream<Uint8Array>, stderr: Promise<string>): Promise<string> {
   const reader = stdout.getReader();

@@ -4,8 +4,8 @@
 //   submit {J, urgency, flags} → {id}
 //   getinfo → {timestamp}: milliseconds of the id generator, from which those of other ranks start
 //
-// Arguments: fluid-start=MS begins ids at that many milliseconds (an id is about MS * 2^24), allow-root-jobs,
-// disable-validator.
+// Arguments: fluid-start=MS (or [ingest] fluid-start in the configuration) begins ids at that many milliseconds (an id
+// is about MS * 2^24), allow-root-jobs, disable-validator.
 import type { Flux } from "../../client/flux.ts";
 import { defineModule, type ModuleContext, type ModuleHooks } from "../../client/module.ts";
 import { DEFERRED } from "../../client/request.ts";
@@ -31,7 +31,7 @@ export default defineModule({
   name: "job-ingest",
   async start(h, context): Promise<ModuleHooks> {
     if (context.rank > GENERATOR_MAX) throw new FluxError(errno.EINVAL, `job-ingest can't make job ids on ranks above ${GENERATOR_MAX}`);
-    const args = parseArguments(context.args);
+    const args = parseArguments(context.args, context.config);
     let defaults: ApplyDefaults | undefined;
     let rules: SubmissionRules;
     const configure = (config: JsonObject): void => {
@@ -68,8 +68,8 @@ async function createGenerator(h: Flux, { rank, clock }: ModuleContext, start_ms
   return new FluidGenerator(now_ms, rank, Math.max(start_ms, fluidTimestamp_ms(max_jobid) + 1));
 }
 
-function parseArguments(args: readonly string[]): Arguments {
-  let fluidStart_ms = 0;
+function parseArguments(args: readonly string[], config: JsonObject): Arguments {
+  let fluidStart_ms = configuredFluidStart_ms(config);
   let allowRoot = false;
   let validate = true;
   for (const arg of args) {
@@ -80,6 +80,17 @@ function parseArguments(args: readonly string[]): Arguments {
     else throw new FluxError(errno.EINVAL, `Invalid option: ${arg}`);
   }
   return { fluidStart_ms, allowRoot, validate };
+}
+
+/** [ingest] fluid-start. */
+function configuredFluidStart_ms(config: JsonObject): number {
+  const ingest = config["ingest"];
+  const start_ms = isJsonObject(ingest) ? ingest["fluid-start"] : undefined;
+  if (start_ms === undefined) return 0;
+  if (typeof start_ms !== "number" || !Number.isSafeInteger(start_ms) || start_ms < 0 || start_ms >= 2 ** 40) {
+    throw new FluxError(errno.EINVAL, "ingest.fluid-start must be a number of milliseconds below 2^40");
+  }
+  return start_ms;
 }
 
 /** [ingest.validator] disable. */
