@@ -198,7 +198,7 @@ function missingSubcommand(spec: CommandSpecAny, first: string | undefined, path
   }
   if (first === undefined) {
     console.error(help);
-    return 1;
+    return spec.style === "argparse" ? 2 : 1;
   }
   throw new OptionError(first.startsWith("-") ? `unrecognized option '${first}'` : `Unknown subcommand '${first}'`, spec, path);
 }
@@ -206,7 +206,7 @@ function missingSubcommand(spec: CommandSpecAny, first: string | undefined, path
 /** Options and arguments; undefined when help was asked for, and shown. */
 function parseOptions(spec: CommandSpecAny, words: readonly string[], path: string): Pick<Invocation<OptionSpecs>, "options" | "args"> | undefined {
   try {
-    const { values, args, wantsHelp } = parseWords(spec.options ?? {}, words, spec.passThrough === true);
+    const { values, args, wantsHelp } = parseWords(spec.options ?? {}, words, spec.passThrough === true, spec.style === "argparse");
     if (!wantsHelp) return { options: values, args };
   } catch (err) {
     if (err instanceof GetoptError) throw new OptionError(problemText(err.problem, spec.style), spec, path);

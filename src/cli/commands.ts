@@ -37,5 +37,9 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   run: { summary: "run a job, with its output and exit code", load: () => import("./run.ts") },
   submit: { summary: "put a job into the queue", load: () => import("./submit.ts") },
   jobs: { summary: "list jobs", load: () => import("./jobs.ts") },
+  cancel: { summary: "cancel pending and running jobs", load: () => import("./cancel.ts") },
+  queue: { summary: "list, enable, disable, start and stop queues", load: () => import("./queue.ts") },
+  resource: { summary: "list, drain and inspect resources", load: () => import("./resource.ts") },
+  uptime: { summary: "show how long the instance has been running, and its size", load: () => import("./uptime.ts") },
   job: { summary: "attach to, inspect, signal and wait for jobs", load: () => import("./job.ts") },
 };

@@ -47,8 +47,16 @@ export class GetoptValueError extends Error {
 
 const HELP = "help";
 
-/** With `passThrough`, options end at the first word that isn't one. Throws GetoptError and GetoptValueError. */
-export function parseWords(options: Readonly<Record<string, Getopt>>, words: readonly string[], passThrough: boolean): ParsedWords {
+/**
+ * With `passThrough`, options end at the first word that isn't one. With `optionalTakesNext`, as in Python's argparse, an option
+ * whose value may be left out takes the next word unless that is an option. Throws GetoptError and GetoptValueError.
+ */
+export function parseWords(
+  options: Readonly<Record<string, Getopt>>,
+  words: readonly string[],
+  passThrough: boolean,
+  optionalTakesNext: boolean = false,
+): ParsedWords {
   const names = namesOf(options);
   const values: Record<string, unknown> = {};
   for (const key in options) values[key] = options[key]?.initial;
@@ -75,7 +83,9 @@ export function parseWords(options: Readonly<Record<string, Getopt>>, words: rea
     const found = word.startsWith("--") ? longOption(names, options, word) : shortOptions(names, options, word, set);
     if (found === undefined) continue;
     if (found.needsValue && i + 1 >= words.length) throw new GetoptError({ kind: "missing value", option: found.name });
-    set(found.key, found.needsValue ? words[++i] : found.value);
+    const mayTakeNext = optionalTakesNext && found.value === undefined && options[found.key]?.bare !== undefined;
+    const takesNext = found.needsValue || (mayTakeNext && words[i + 1]?.startsWith("-") === false);
+    set(found.key, takesNext ? words[++i] : found.value);
   }
   return { values, args, wantsHelp: asked.help };
 }

@@ -246,6 +246,7 @@ function exponential(value: number, precision: number): string {
 function magnitude(value: number | bigint, { type, precision, alternate }: FormatSpec): string {
   const size = typeof value === 'bigint' ? (value < 0n ? -value : value) : Math.abs(value)
   const real = Number(size)
+  if (real === Number.POSITIVE_INFINITY) return 'inf'
   switch (type) {
     case 'f': case 'F': return real.toFixed(precision ?? 6)
     case 'e': return exponential(real, precision ?? 6)
@@ -318,11 +319,11 @@ export function formatColumn(column: OutputColumn, value: OutputValue): string {
   return formatField(convertValue(value, column.conversion), column.spec)
 }
 
-/** Whether `?:` may drop a column with this value in every row: it shows as nothing, as zero, or as a hyphen. */
+/** Whether `?:` may drop a column with this value in every row: it shows as nothing, as no time at all, or as a hyphen. */
 export function isEmptyOutput(column: OutputColumn, value: OutputValue): boolean {
   const bare: FormatSpec = { ...column.spec, width: 0, fill: ' ', align: '', zeroPad: false, hyphen: false }
   const shown = formatField(convertValue(value, column.conversion), bare).trim()
-  return EMPTY_OUTPUTS.has(shown) || shown === '0' || shown === '-'
+  return EMPTY_OUTPUTS.has(shown) || shown === '-'
 }
 
 /** The column made wide enough for `width` characters; a precision grows with it. */

@@ -1,0 +1,114 @@
+// The resources of an instance as the scheduler sees them: all, down and allocated (RFC 20), whole or of a queue.
+import type { Flux } from "../../client/flux.ts";
+import { matchConstraint } from "../../formats/constraint.ts";
+import { Hostlist } from "../../formats/hostlist.ts";
+import { IdSet } from "../../formats/idset.ts";
+import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
+import { Rset } from "../../formats/rset.ts";
+import { errno, isErrno } from "../../message/errno.ts";
+import { UsageError } from "../command.ts";
+
+export interface ResourceSets {
+  readonly all: Rset;
+  readonly down: Rset;
+  readonly allocated: Rset;
+}
+
+export const RESOURCE_STATES = ["all", "up", "down", "allocated", "free"] as const;
+export type ResourceState = (typeof RESOURCE_STATES)[number];
+
+/** A set of resources in a message: some members may be left out when it is empty. */
+export function decodeRset(value: Json | undefined): Rset {
+  if (!isJsonObject(value)) return new Rset();
+  const execution = value["execution"];
+  if (!isJsonObject(execution) || !Array.isArray(execution["R_lite"]) || execution["R_lite"].length === 0) return new Rset();
+  return Rset.parse(value);
+}
+
+/** What there is, and the configuration, in one round trip. */
+export async function fetchResources(h: Flux): Promise<{ sets: ResourceSets; config: JsonObject }> {
+  const [status, config] = await Promise.all([schedulerStatus(h), h.rpc("config.get")]);
+  const all = decodeRset(status["all"]);
+  return { sets: { all, down: withProperties(decodeRset(status["down"]), all), allocated: withProperties(decodeRset(status["allocated"]), all) }, config };
+}
+
+async function schedulerStatus(h: Flux): Promise<JsonObject> {
+  try {
+    return await h.rpc("resource.sched-status", undefined, { nodeid: 0 });
+  } catch (err) {
+    if (!isErrno(err, errno.ENOSYS)) throw err;
+    return h.rpc("sched.resource-status", undefined, { nodeid: 0 });
+  }
+}
+
+/** Only the whole set is sure to name properties. */
+function withProperties(set: Rset, all: Rset): Rset {
+  for (const [name, ranks] of all.properties) {
+    const own = ranks.intersect(set.ranks);
+    if (!own.isEmpty) set.setProperty(name, own);
+  }
+  return set;
+}
+
+export function setOfState({ all, down, allocated }: ResourceSets, state: ResourceState): Rset {
+  switch (state) {
+    case "all":
+      return all;
+    case "down":
+      return down;
+    case "allocated":
+      return allocated;
+    case "up":
+      return all.diff(down);
+    case "free":
+      return all.diff(down).diff(allocated);
+    default:
+      return state satisfies never;
+  }
+}
+
+export function sliceSets({ all, down, allocated }: ResourceSets, ranks: IdSet): ResourceSets {
+  return { all: all.slice(ranks), down: down.slice(ranks), allocated: allocated.slice(ranks) };
+}
+
+/** Properties that a queue requires of its nodes; undefined for a queue that doesn't exist. */
+export function queueRequirements(config: JsonObject, queue: string): readonly string[] | undefined {
+  const queues = config["queues"];
+  const found = isJsonObject(queues) ? queues[queue] : undefined;
+  if (!isJsonObject(found)) return undefined;
+  return Array.isArray(found["requires"]) ? (found["requires"] as readonly Json[]).map(String) : [];
+}
+
+/** Ranks of the nodes that belong to a queue. Throws UsageError. */
+export function queueRanks(all: Rset, config: JsonObject, queue: string): IdSet {
+  const properties = queueRequirements(config, queue);
+  if (properties === undefined) throw new UsageError(`--queue: ${queue}: no such queue`);
+  const ranks = IdSet.of();
+  for (const { rank, host } of all.nodes()) {
+    if (matchConstraint({ properties }, { rank, hostname: host ?? "", properties: new Set(all.propertiesOf(rank)) })) ranks.add(rank);
+  }
+  return ranks;
+}
+
+export function queueResources(sets: ResourceSets, config: JsonObject, queue: string): ResourceSets {
+  return sliceSets(sets, queueRanks(sets.all, config, queue));
+}
+
+/** Ranks of an idset or hostlist. Throws UsageError. */
+export function targetRanks(all: Rset, targets: string): IdSet {
+  try {
+    return IdSet.parse(targets);
+  } catch {
+    // Not an idset: then hosts.
+  }
+  let hosts: Hostlist;
+  try {
+    hosts = Hostlist.parse(targets);
+  } catch {
+    throw new UsageError(`--include: invalid targets: ${targets}`);
+  }
+  const ranks = IdSet.of();
+  const wanted = new Set(hosts);
+  for (const { rank, host } of all.nodes()) if (host !== undefined && wanted.has(host)) ranks.add(rank);
+  return ranks;
+}
