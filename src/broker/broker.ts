@@ -27,7 +27,7 @@ import { accessRules, listenLocal, type LocalConnector } from "./connector-local
 import { openInternal } from "./endpoints.ts";
 import { type Enclosing, programEnvironment, takeEnclosing } from "./environment.ts";
 import { Lifecycle, quorumSize } from "./lifecycle.ts";
-import { LIFELINE_VARIABLE, watchLifeline } from "./lifeline.ts";
+import { watchLifeline } from "./lifeline.ts";
 import { Log } from "./log.ts";
 import { ModuleHost } from "./module-host.ts";
 import type { BrokerOptions } from "./options.ts";
@@ -55,40 +55,50 @@ import { RC1_DEFAULT, RC3_DEFAULT, setupAttributes } from "./setup-attributes.ts
 const ORPHAN_GRACE_MS = 10_000;
 /** After the last state, how long sockets may take to send what they have. */
 const LINGER_MS = 1000;
+/** How long to look whether the starter has gone, when something has gone wrong. */
+const LIFELINE_CHECK_MS = 10;
 
 /** Runs a broker to its end; resolves to its exit code. Errors before it is up are printed in one line, with exit code 1. */
 export async function runBroker(options: BrokerOptions): Promise<number> {
+  const enclosing = takeEnclosing();
+  const starter = { isLost: false, onLost: (): void => process.exit(1) };
+  const releaseLifeline = watchLifeline(enclosing.lifelineFd, () => {
+    starter.isLost = true;
+    starter.onLost();
+  });
+  // What the starter made and can't remove any more, however we end.
+  process.on("exit", () => {
+    if (starter.isLost && enclosing.starterRundir !== undefined) removeDirectory(enclosing.starterRundir);
+  });
   let code = 1;
   try {
-    code = await startBroker(options);
+    code = await startBroker(options, enclosing, (onLost) => {
+      starter.onLost = onLost;
+    });
   } catch (err) {
     writeStderr(`flux-broker: ${toFluxError(err).message}\n`);
   }
+  // Whether the launcher's end of PMI or the lifeline is seen first is a matter of chance.
+  if (!starter.isLost && code !== 0) await realClock.sleep(LIFELINE_CHECK_MS);
+  releaseLifeline();
   // What is still to be sent gets its time; what hangs (a connection that is never answered) does not.
   setTimeout(() => process.exit(code), LINGER_MS).unref();
   return code;
 }
 
-async function startBroker(options: BrokerOptions): Promise<number> {
-  const lifelineFd = process.env[LIFELINE_VARIABLE];
-  const enclosing = takeEnclosing();
+async function startBroker(options: BrokerOptions, enclosing: Enclosing, onStarterLost: (fn: () => void) => void): Promise<number> {
   launchNofile(); // while our parent is still there to ask
   const attrs = new Attributes();
   for (const [name, value] of options.attrs) attrs.setFromCommandLine(name, value);
   const config = await initialConfig(options, attrs);
-
-  // Nothing is up yet: a starter that is gone now leaves nothing to take down.
-  const starter = { lost: (): void => process.exit(1) };
-  const releaseLifeline = watchLifeline(lifelineFd, () => starter.lost());
   const boot = await openBoot(attrs.get("broker.boot-method"), process.env);
   setProcessName(`flux-broker-${boot.rank}`);
   const broker = new Broker(options, attrs, boot, enclosing, config);
   try {
-    starter.lost = () => broker.starterLost();
+    onStarterLost(() => broker.starterLost());
     return await broker.run();
   } finally {
-    releaseLifeline();
-    await broker.removeDirectories();
+    broker.removeDirectories();
   }
 }
 
@@ -112,7 +122,6 @@ class Broker {
   readonly #attrs: Attributes;
   readonly #boot: Boot;
   readonly #config: JsonObject;
-  readonly #enclosing: Enclosing;
   readonly #uuid = randomUUID();
   readonly #owner = getuid();
   readonly #hostname: string;
@@ -140,7 +149,6 @@ class Broker {
     this.#attrs = attrs;
     this.#boot = boot;
     this.#config = config;
-    this.#enclosing = enclosing;
     const { rank, size } = boot;
     this.#hostname = attrs.get("hostname") ?? systemHostname();
     this.#topology = parseTopology(attrs.setDefault("tbon.topo", "kary:32"), size);
@@ -186,20 +194,16 @@ class Broker {
   /** Our starter was killed: everything must go, soon, whatever it is doing. */
   starterLost(): void {
     const { rank } = this.#boot;
-    if (rank === 0) {
-      // The starter would have removed this.
-      const rundir = this.#enclosing.starterRundir;
-      if (rundir !== undefined) this.#cleanups.unshift(() => removeDirectory(rundir));
-    }
     this.#lifecycle.fail(1);
     setTimeout(() => {
-      void this.removeDirectories().finally(() => process.exit(1));
+      this.removeDirectories();
+      process.exit(1);
     }, ORPHAN_GRACE_MS).unref();
     // Followers go down with rank 0, in order; those that have not joined yet have nobody to wait for.
     if (rank === 0 || !this.#overlay.isConnectedToParent) this.#lifecycle.kill(true);
   }
 
-  async removeDirectories(): Promise<void> {
+  removeDirectories(): void {
     for (const cleanup of this.#cleanups.splice(0).reverse()) {
       try {
         cleanup();

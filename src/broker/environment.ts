@@ -1,6 +1,7 @@
 // The environment of the broker and of the programs that it starts. What the broker's own launcher put there for it
 // (PMI, the enclosing job) is not for them.
 import { binDirectory } from "../os/self.ts";
+import { LIFELINE_VARIABLE } from "./lifeline.ts";
 
 /** Set by `flux start` to the run directory that it made: rank 0 removes it when the starter no longer can. */
 export const STARTER_RUNDIR_VARIABLE = "FLUX_STARTER_RUNDIR";
@@ -12,6 +13,8 @@ export interface Enclosing {
   readonly jobidPath: string | undefined;
   readonly kvsNamespace: string | undefined;
   readonly starterRundir: string | undefined;
+  /** See lifeline.ts. */
+  readonly lifelineFd: string | undefined;
 }
 
 const NOT_FOR_PROGRAMS = [
@@ -35,8 +38,9 @@ export function takeEnclosing(env: NodeJS.ProcessEnv = process.env): Enclosing {
     jobidPath: env["FLUX_JOB_ID_PATH"],
     kvsNamespace: env["FLUX_KVS_NAMESPACE"],
     starterRundir: env[STARTER_RUNDIR_VARIABLE],
+    lifelineFd: env[LIFELINE_VARIABLE],
   };
-  for (const name of ["FLUX_URI", "FLUX_PROXY_REMOTE", "FLUX_KVS_NAMESPACE", "FLUX_JOB_ID_PATH", "FLUX_LIFELINE_FD", STARTER_RUNDIR_VARIABLE]) delete env[name];
+  for (const name of ["FLUX_URI", "FLUX_PROXY_REMOTE", "FLUX_KVS_NAMESPACE", "FLUX_JOB_ID_PATH", LIFELINE_VARIABLE, STARTER_RUNDIR_VARIABLE]) delete env[name];
   env["PATH"] = withOurBin(env["PATH"]);
   return enclosing;
 }

@@ -82,6 +82,8 @@ export class Lifecycle {
   kill(now: boolean): void {
     const { programs, log } = this.#options;
     this.#expedited = true;
+    // An instance that never came to run its program has not succeeded.
+    if (stateNumber(this.state) < stateNumber("run")) this.fail(1);
     switch (this.state) {
       case "init":
         if (programs.has("rc1")) programs.abort("rc1", now);
@@ -102,7 +104,7 @@ export class Lifecycle {
       case "finalize":
         return programs.abort("rc3", now);
       case "load-builtins":
-        return; // it takes effect in the next state
+        return this.#post("builtins-fail");
       default:
         log.write(6, `ignored signal in ${this.state}`);
     }
@@ -193,7 +195,6 @@ export class Lifecycle {
 
   async #join(): Promise<void> {
     const { rank, join } = this.#options;
-    if (this.#expedited) return this.#post("parent-fail");
     if (rank === 0) return this.#post("parent-none");
     try {
       await join();

@@ -39,17 +39,45 @@ const PMI_FD = 3;
 const LIFELINE_FD = 4;
 /** After the exit timeout, how long the leader may take to go down in order. */
 const LEADER_GRACE_MS = 3000;
+/** After the leader has gone, how long the others may take. */
+const STRAGGLER_GRACE_MS = 3000;
 
 /** Runs an instance; resolves to its exit code. */
 export async function startInstance(options: StartOptions): Promise<number> {
+  // From here on a signal ends us in order: nothing was made yet that could be left behind.
+  const signals = catchSignals();
   const rundir = prepareRundir(options);
   try {
     if (options.verbose > 0) for (let rank = 0; rank < options.size; rank++) say(`${rank}: ${brokerArgv(options, rundir.path, rank).join(" ")}`);
     if (options.noexec) return 0;
-    return await new Starter(options, rundir.path, rundir.isOurs).run();
+    return await new Starter(options, rundir.path, rundir.isOurs).run(signals);
   } finally {
+    signals.release();
     if (rundir.isOurs) removeDirectory(rundir.path);
   }
+}
+
+interface CaughtSignals {
+  /** Calls `fn` for each signal, those that came before too. */
+  pass(fn: (signal: NodeJS.Signals) => void): void;
+  release(): void;
+}
+
+function catchSignals(): CaughtSignals {
+  const names: readonly NodeJS.Signals[] = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"];
+  const early: NodeJS.Signals[] = [];
+  let handler = (signal: NodeJS.Signals): void => void early.push(signal);
+  const listener = (signal: NodeJS.Signals): void => handler(signal);
+  for (const name of names) process.on(name, listener);
+  return {
+    pass(fn) {
+      handler = fn;
+      for (const signal of early.splice(0)) fn(signal);
+    },
+    release() {
+      for (const name of names) process.off(name, listener);
+    },
+  };
 }
 
 function prepareRundir(options: StartOptions): { path: string; isOurs: boolean } {
@@ -74,6 +102,7 @@ class Starter {
   readonly #brokers = new Map<number, Child>();
   #exitCode = 0;
   #killTimer: ReturnType<typeof setTimeout> | undefined;
+  #stragglerTimer: ReturnType<typeof setTimeout> | undefined;
   #signals = 0;
 
   constructor(options: StartOptions, rundir: string, ownsRundir: boolean) {
@@ -95,15 +124,13 @@ class Starter {
     });
   }
 
-  async run(): Promise<number> {
+  async run(signals: CaughtSignals): Promise<number> {
     const { size, startMode } = this.#options;
     const restoreTerminal = saveTerminal();
-    const forward = (signal: NodeJS.Signals): void => this.#forward(signal);
-    const signals: readonly NodeJS.Signals[] = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"];
-    for (const signal of signals) process.on(signal, forward);
     const ends: Promise<void>[] = [];
     try {
       for (let rank = 0; rank < (startMode === "all" ? size : 1); rank++) ends.push(this.#start(rank));
+      signals.pass((signal) => this.#forward(signal));
       await Promise.all(ends);
     } catch (err) {
       this.#signalAll("SIGKILL");
@@ -111,7 +138,7 @@ class Starter {
       throw err;
     } finally {
       clearTimeout(this.#killTimer);
-      for (const signal of signals) process.off(signal, forward);
+      clearTimeout(this.#stragglerTimer);
       restoreTerminal();
     }
     return this.#exitCode;
@@ -149,7 +176,10 @@ class Starter {
     if (signal !== undefined) say(`${rank} (pid ${child.pid}) ${SIGNAL_TEXTS[signal] ?? `Signal ${signal}`}`);
     else if (code !== 0) say(`${rank} (pid ${child.pid}) exited with rc=${code}`);
     // Whoever is still here when the leader has gone in order has not joined, and never will.
-    if (rank === 0) this.#signalAll("SIGTERM");
+    if (rank === 0 && this.#brokers.size > 0) {
+      this.#signalAll("SIGTERM");
+      this.#stragglerTimer = setTimeout(() => this.#signalAll("SIGKILL"), STRAGGLER_GRACE_MS);
+    }
     // The initial program of a leader that was killed has nobody else to end it: its group has the leader's number.
     if (rank === 0 && signal !== undefined) for (const end of ["SIGHUP", "SIGTERM", "SIGKILL"]) sendSignal(-child.pid, end);
     const { exitMode, exitTimeout_ms } = this.#options;
