@@ -57,7 +57,7 @@ export default defineModule({
       const follower = new Follower(h, context);
       await follower.start();
       const kvs = new Kvs(h, context, dirs, follower);
-      await h.serve("kvs", kvs.methods());
+      await h.serve("kvs", { ...kvs.methods(), ...forwarded(h) });
       return { stats: () => kvs.stats(undefined) };
     }
     return startLeader(h, context, dirs, hashName, merge, initialRootref);
@@ -109,6 +109,12 @@ async function startLeader(
       });
     },
   };
+}
+
+/** What only rank 0 can do, for clients of other ranks that do not address it. */
+function forwarded(h: Flux): Methods {
+  const names = ["namespace-create", "namespace-remove", "namespace-list", "sync"];
+  return Object.fromEntries(names.map((name) => [name, (req: Request) => h.rpc(`kvs.${name}`, req.payload, { nodeid: 0 })]));
 }
 
 /** Methods that only rank 0 has. */

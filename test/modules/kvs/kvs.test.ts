@@ -269,6 +269,7 @@ describe("several ranks", () => {
     const h6 = store?.open(6) as Flux;
     expect(await errnoOf(kvsGetroot(h6, "ns"))).toBe(errno.EOPNOTSUPP);
     await kvsNamespaceCreate(h6, "ns");
+    expect((await h6.rpc("kvs.namespace-list"))["namespaces"]).toHaveLength(2);
     await kvsPut(h6, "a", "1", { namespace: "ns" });
     expect(await kvsGetText(h, "a", { namespace: "ns" })).toBe("1");
     const waiting = errnoOf(kvsWaitVersion(h6, 5, "ns"));
