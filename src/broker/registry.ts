@@ -21,7 +21,7 @@ const BUILTINS: Readonly<Record<string, Builtin>> = {
   "job-info": { load: () => import("../modules/job-info/job-info.ts"), rc1: "all" },
   "job-manager": { load: () => import("../modules/job-manager/job-manager.ts"), rc1: "leader" },
   "job-list": { load: () => import("../modules/job-list/job-list.ts"), rc1: "leader" },
-  "job-exec": { load: () => import("../modules/job-exec/job-exec.ts"), rc1: "leader" },
+  "job-exec": { load: () => import("../modules/job-exec/job-exec.ts"), rc1: "all" },
   "sched-simple": { load: () => import("../modules/sched-simple/sched-simple.ts"), rc1: "leader" },
   "job-ingest": { load: () => import("../modules/job-ingest/job-ingest.ts"), rc1: "all" },
 };
