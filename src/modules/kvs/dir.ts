@@ -6,6 +6,7 @@
 import type { Blobref, HashName } from "../../formats/blobref.ts";
 import { HASH_SIZE_BYTES } from "../../formats/blobref.ts";
 import { encodeTreeobj, parseDir } from "../../formats/treeobj.ts";
+import { Chunks, WIDE_ENTRIES } from "./chunks.ts";
 import { appendRef, dirrefEntry, type Entry, typeOf, valBase64, valEntry, valrefEntry } from "./entry.ts";
 
 export interface Dir {
@@ -20,6 +21,8 @@ export interface Dir {
   readonly changed: Set<string>;
   /** Bytes to append to the value of a name when this directory is sealed. */
   readonly tails: Map<string, Uint8Array[]>;
+  /** Of a wide directory: what its last encoding can be made anew from. */
+  chunks: Chunks | undefined;
   dirty: boolean;
   /** Blobref as of the last seal. */
   ref: Blobref | undefined;
@@ -40,6 +43,7 @@ export function emptyDir(): Dir {
     open: new Map(),
     changed: new Set(),
     tails: new Map(),
+    chunks: undefined,
     dirty: true,
     ref: undefined,
     sealed: 0,
@@ -73,16 +77,26 @@ export function copyDir(dir: Dir): Dir {
     open: new Map(),
     changed: new Set(),
     tails: new Map(),
+    chunks: undefined,
     sealed: 0,
   };
 }
 
 /** The directory as the text of a tree object. It must be sealed. */
 export function dirText(dir: Dir): string {
-  const { names, heads, entries } = dir;
+  return `{"data":{${entriesText(dir, 0, dir.names.length)}},"type":"dir","ver":1}`;
+}
+
+function entriesText({ names, heads, entries }: Dir, from: number, to: number): string {
   const parts: string[] = [];
-  for (let i = 0; i < names.length; i++) parts.push((heads[i] ?? "") + (entries.get(names[i] ?? "") ?? ""));
-  return `{"data":{${parts.join(",")}},"type":"dir","ver":1}`;
+  for (let i = from; i < to; i++) parts.push((heads[i] ?? "") + (entries.get(names[i] ?? "") ?? ""));
+  return parts.join(",");
+}
+
+/** Replaces the value of a name that is there. */
+function replaceEntry(dir: Dir, name: string, entry: Entry): void {
+  dir.entries.set(name, entry);
+  dir.chunks?.changed(position(dir.names, name));
 }
 
 /** What was there before a change, to undo it. */
@@ -102,7 +116,7 @@ export function setEntry(dir: Dir, name: string, entry: Entry | undefined, open?
     dir.entries.delete(name);
   } else {
     if (before.entry === undefined) insertName(dir, name);
-    dir.entries.set(name, entry);
+    replaceEntry(dir, name, entry);
   }
   if (open === undefined) {
     dir.open.delete(name);
@@ -140,6 +154,7 @@ function position(names: readonly string[], name: string): number {
 
 function insertName(dir: Dir, name: string): void {
   const at = position(dir.names, name);
+  dir.chunks?.moved(at);
   dir.names.splice(at, 0, name);
   dir.heads.splice(at, 0, `${JSON.stringify(name)}:`);
 }
@@ -147,6 +162,7 @@ function insertName(dir: Dir, name: string): void {
 function removeName(dir: Dir, name: string): void {
   const at = position(dir.names, name);
   if (dir.names[at] !== name) return;
+  dir.chunks?.moved(at);
   dir.names.splice(at, 1);
   dir.heads.splice(at, 1);
 }
@@ -192,14 +208,14 @@ export function seal(dir: Dir, context: SealContext): Blobref {
     const before = child.ref;
     const ref = seal(child, context);
     if (ref === before && dir.entries.get(name) !== "") continue;
-    dir.entries.set(name, dirrefEntry(ref));
+    replaceEntry(dir, name, dirrefEntry(ref));
     dir.dirty = true;
   }
   dir.changed.clear();
-  for (const [name, tail] of dir.tails) dir.entries.set(name, withTail(dir.entries.get(name) ?? "", tail, context));
+  for (const [name, tail] of dir.tails) replaceEntry(dir, name, withTail(dir.entries.get(name) ?? "", tail, context));
   dir.tails.clear();
   if (!dir.dirty && dir.ref !== undefined) return dir.ref;
-  const { message, ref } = blobMessage(dirText(dir), context.hashName);
+  const { message, ref } = encodeDir(dir, context.hashName);
   dir.dirty = false;
   dir.used = context.batch;
   if (ref === dir.ref) return ref;
@@ -208,6 +224,15 @@ export function seal(dir: Dir, context: SealContext): Blobref {
   dir.ref = ref;
   dir.sealed = context.batch;
   return ref;
+}
+
+function encodeDir(dir: Dir, hashName: HashName): { message: Uint8Array; ref: Blobref } {
+  if (dir.names.length < WIDE_ENTRIES) {
+    dir.chunks = undefined;
+    return blobMessage(dirText(dir), hashName);
+  }
+  dir.chunks ??= new Chunks();
+  return dir.chunks.encode(dir.names.length, (from, to) => entriesText(dir, from, to), hashName);
 }
 
 /** The entry with bytes appended; "" is a name that is new. */

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
+import * as fc from "fast-check";
 import { blobrefOf } from "../../../src/formats/blobref.ts";
 import { encodeTreeobj, symlinkObject, valObject, valrefObject } from "../../../src/formats/treeobj.ts";
-import { emptyDir, setEntry, undo } from "../../../src/modules/kvs/dir.ts";
+import { type Dir, dirText, emptyDir, seal, setEntry, undo, valueEntry } from "../../../src/modules/kvs/dir.ts";
 import { appendRef, dirrefEntry, dirrefOf, encodeEntry, refCount, refsFrom, typeOf, valBase64, valEntry, valrefEntry } from "../../../src/modules/kvs/entry.ts";
 import { normalizeKey } from "../../../src/modules/kvs/key.ts";
 
@@ -44,4 +45,30 @@ test("changes of a directory are undone in reverse", () => {
 test("keys are normalized as flux-core does", () => {
   const cases = { a: "a", ".a": "a", "a.": "a", "a..b": "a.b", "...a...b..": "a.b", ".": ".", "..": ".", "": "" };
   for (const [key, wanted] of Object.entries(cases)) expect(normalizeKey(key)).toBe(wanted);
+});
+
+test("a wide directory that changes in pieces has the blobref of its whole text", () => {
+  const put = new Map<string, string>();
+  const sink = { hashName: "sha1" as const, put: (message: Uint8Array) => put.set(blobrefOf(message.subarray(20)), Buffer.from(message.subarray(20)).toString()) };
+  const change = fc.record({ at: fc.nat(3000), kind: fc.constantFrom("set", "remove", "last", "seal"), value: fc.string({ maxLength: 5 }) });
+  const run = (changes: readonly { at: number; kind: string; value: string }[]): void => {
+    const dir: Dir = emptyDir();
+    for (let i = 0; i < 1500; i++) setEntry(dir, `k${String(2 * i).padStart(5, "0")}`, valueEntry(Buffer.from("x"), sink));
+    let batch = 1;
+    const check = (): void => {
+      const ref = seal(dir, { ...sink, batch: batch++, replaced: () => undefined });
+      expect(ref).toBe(blobrefOf(Buffer.from(dirText(dir))));
+      expect(put.get(ref)).toBe(dirText(dir));
+    };
+    check();
+    for (const { at, kind, value } of changes) {
+      const name = `k${String(at).padStart(5, "0")}`;
+      if (kind === "set") setEntry(dir, name, valueEntry(Buffer.from(value), sink));
+      else if (kind === "remove") setEntry(dir, name, undefined);
+      else if (kind === "last") setEntry(dir, `z${at}`, valueEntry(Buffer.from(value), sink));
+      else check();
+    }
+    check();
+  };
+  fc.assert(fc.property(fc.array(change, { maxLength: 30 }), run), { numRuns: 50 });
 });
