@@ -7,10 +7,11 @@ import { listenLocal, type LocalConnector } from "../../src/broker/connector-loc
 import type { Flux } from "../../src/client/flux.ts";
 import { defineModule } from "../../src/client/module.ts";
 import type { Request } from "../../src/client/request.ts";
-import { formatJobId } from "../../src/formats/fluid.ts";
+import { formatJobId, jobKvsPath } from "../../src/formats/fluid.ts";
 import { parseEventlog, type EventlogEntry } from "../../src/formats/eventlog.ts";
-import type { Json, JsonObject } from "../../src/formats/json.ts";
-import { arr, int, jobid, num, obj, opt, str, unpack } from "../../src/message/unpack.ts";
+import { wrapNone } from "../../src/formats/signature.ts";
+import { encodeJson, type Json, type JsonObject } from "../../src/formats/json.ts";
+import { arr, fields, int, jobid, num, obj, opt, str, unpack } from "../../src/message/unpack.ts";
 import { errno, FluxError } from "../../src/message/errno.ts";
 import { spawnProcess } from "../../src/os/spawn.ts";
 import { createJobExec } from "../../src/modules/job-exec/job-exec.ts";
@@ -95,6 +96,12 @@ function fakeKvs(state: FakeKvs) {
         },
         "namespace-remove": (req) => void state.namespaces.delete(req.unpack({ namespace: str }).namespace),
         getroot: (req) => ({ rootref: `sha1-${req.unpack({ namespace: str }).namespace}`, rootseq: 1 }),
+        lookup(req) {
+          const { namespace, key } = req.unpack({ namespace: str, key: str });
+          const value = state.namespaces.get(namespace)?.get(key);
+          if (value === undefined) throw new FluxError(errno.ENOENT);
+          return { val: { ver: 1, type: "val", data: Buffer.from(value).toString("base64") } };
+        },
         async commit(req) {
           const { namespace, ops } = req.unpack({ namespace: str, ops: arr(obj) });
           await state.slow?.();
@@ -207,8 +214,13 @@ export async function startLab(size = 1, options: { config?: JsonObject } = {}):
         status: () => record.responses.find((r) => r.type === "finish")?.data["status"] as number | undefined,
       };
       records.set(String(id), record);
+      // As job-ingest stores it: the environment is in J only.
+      kvsState.namespaces.get("primary")?.set(jobKvsPath(id, "J"), wrapNone(OWNER, encodeJson(spec)));
+      const { system } = fields({ system: obj })(spec["attributes"], "attributes");
+      const { environment: _, ...rest } = system;
+      const stripped = { ...spec, attributes: { system: rest } };
       const follow = async (): Promise<void> => {
-        for await (const payload of h.stream("job-exec.start", { id, userid: OWNER, jobspec: spec, R, reattach: false }, { nodeid: 0 })) {
+        for await (const payload of h.stream("job-exec.start", { id, userid: OWNER, jobspec: stripped, R, reattach: false }, { nodeid: 0 })) {
           const { type, data } = unpack(payload, { type: str, data: obj });
           record.responses.push({ type, data });
           if (type === "exception" && data["severity"] === 0) h.publish("job-exception", { id, type: str(data["type"], "type"), severity: 0 });

@@ -1,10 +1,13 @@
 // Bulkexec: a job as shells, one on each of its nodes, started by the job-exec of that node's broker (shells.ts).
 import type { Stream } from "../../client/stream.ts";
+import { kvsGetText } from "../../client/kvs.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { IdSet } from "../../formats/idset.ts";
 import { formatDuration } from "../../formats/fsd.ts";
-import type { JsonObject } from "../../formats/json.ts";
+import { jobKvsPath } from "../../formats/fluid.ts";
+import { decodeJsonObject, isJsonObject, type JsonObject } from "../../formats/json.ts";
 import { describeSignal } from "../../formats/signal.ts";
+import { unwrap } from "../../formats/signature.ts";
 import { termSignal } from "../../formats/waitstatus.ts";
 import { errno, type FluxError, toFluxError } from "../../message/errno.ts";
 import { unpack } from "../../message/unpack.ts";
@@ -150,12 +153,17 @@ export function bulkExecution(job: ActiveJob): Execution {
     }
   };
 
+  let jobspec = job.jobspec;
+
   return {
     name: "bulk-exec",
+    async prepare() {
+      jobspec = await withEnvironment(job);
+    },
     start() {
       const barrier_s = job.context.config.barrierTimeout_s;
       if (many && barrier_s > 0) barrierTimer = clock.setTimer(barrier_s * 1000, () => barrierExpired(job, shells, barrier_s));
-      const { id, userid, jobspec, R } = job;
+      const { id, userid, R } = job;
       for (const shell of shells) {
         const payload = { id, userid, shell_rank: shell.shellRank, namespace: job.guest.namespace, jobspec, R };
         shell.stream = h.stream("job-exec.shell-start", payload, { nodeid: shell.brokerRank });
@@ -180,6 +188,25 @@ export function bulkExecution(job: ActiveJob): Execution {
       return { total_shells: shells.length, active_shells: shells.length - nGone, active_ranks: activeRanks().toString() };
     },
   };
+}
+
+/** The jobspec with its environment, which only the submission as it was signed holds (RFC 16: J). */
+async function withEnvironment(job: ActiveJob): Promise<JsonObject> {
+  const signed = unwrap(await kvsGetText(job.context.h, jobKvsPath(job.id, "J")));
+  const environment = systemOf(decodeJsonObject(Buffer.from(signed.payload).toString()))["environment"];
+  if (environment === undefined) return job.jobspec;
+  const attributes = { ...attributesOf(job.jobspec), system: { ...systemOf(job.jobspec), environment } };
+  return { ...job.jobspec, attributes };
+}
+
+function attributesOf(jobspec: JsonObject): JsonObject {
+  const attributes = jobspec["attributes"];
+  return isJsonObject(attributes) ? attributes : {};
+}
+
+function systemOf(jobspec: JsonObject): JsonObject {
+  const system = attributesOf(jobspec)["system"];
+  return isJsonObject(system) ? system : {};
 }
 
 /** Severity of an exception that is critical but not fatal. */

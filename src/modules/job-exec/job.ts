@@ -20,6 +20,8 @@ import type { Guest, PrimaryWriter } from "./guest.ts";
 /** How a job's tasks come about: shells on its nodes, or a simulation. */
 export interface Execution {
   readonly name: "bulk-exec" | "testexec";
+  /** What must be known before start(), while the namespace is made. */
+  prepare?(): Promise<void>;
   start(): void;
   /** Signals all tasks. */
   kill(signum: number): void;
@@ -121,10 +123,13 @@ const NOT_YET: Execution = { name: "bulk-exec", start: () => undefined, kill: ()
 /** Makes the namespace, says "init" and "starting", and lets the execution begin. */
 export async function beginJob(job: ActiveJob): Promise<void> {
   try {
+    const prepared = job.execution.prepare?.();
     await job.guest.create();
     job.hasNamespace = true;
+    await prepared;
   } catch (err) {
-    return fatal(job, `failed to create guest namespace: ${toFluxError(err).message}`);
+    const what = job.hasNamespace ? "failed to read the job's environment" : "failed to create guest namespace";
+    return fatal(job, `${what}: ${toFluxError(err).message}`);
   }
   if (job.finalizing || job.exceptionInProgress) return finalize(job);
   postEvent(job, "init");
