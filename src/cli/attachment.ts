@@ -3,6 +3,7 @@
 //
 // Two eventlogs are watched from the start, the job's and its execution's (guest.exec.eventlog); the shell.init event of the
 // second says that there is output (guest.output) and where stdin goes. Nothing waits for a round trip that it doesn't need.
+import { isatty } from "node:tty";
 import type { Flux } from "../client/flux.ts";
 import { cancelJob, killJob } from "../client/jobs.ts";
 import type { JobId } from "../formats/fluid.ts";
@@ -12,7 +13,7 @@ import { exitCode, termSignal } from "../formats/waitstatus.ts";
 import { errno, isErrno, toFluxError } from "../message/errno.ts";
 import type { Stream } from "../client/stream.ts";
 import { UsageError } from "./command.ts";
-import { createTerminalSink, eventOfResponse, putData, redirectText, shellLogText, type ShownEvent } from "./job-output.ts";
+import { createTerminalSink, eventOfResponse, memberText, putData, redirectText, shellLogText, type ShownEvent } from "./job-output.ts";
 import { closeStdin, forwardStdin, type StdinForwarder, type StdinTarget } from "./job-stdin.ts";
 
 export interface AttachOptions {
@@ -85,7 +86,7 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
   const onException = (event: ShownEvent): void => {
     const { type, severity, note } = event.context ?? {};
     status.clear();
-    say(`${since(event)}: job.exception ${options.shownId} type=${String(type)} severity=${String(severity)} ${String(note ?? "")}`);
+    say(`${since(event)}: job.exception ${options.shownId} type=${memberText(type)} severity=${memberText(severity)} ${memberText(note)}`);
     if (severity !== 0) return;
     fatal = true;
     stdin?.stop();
@@ -126,8 +127,8 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
     const context = event.context ?? {};
     if (event.name === "log") {
       const { component, rank, stream, data } = context;
-      if (options.quiet !== true) sink.stderr(`${since(event)}: ${String(component)}[${String(rank)}]: ${String(stream)}: `);
-      sink.stderr(String(data));
+      if (options.quiet !== true) sink.stderr(`${since(event)}: ${memberText(component)}[${memberText(rank)}]: ${memberText(stream)}: `);
+      sink.stderr(memberText(data));
       return;
     }
     if (event.name === "shell.init") onShellInit(context);
@@ -346,6 +347,6 @@ function createStatusLine(h: Flux, id: JobId, options: AttachOptions, put: (text
 }
 
 function allTerminals(): boolean {
-  return Boolean(process.stdin.isTTY && process.stdout.isTTY && process.stderr.isTTY);
+  return isatty(0) && isatty(1) && isatty(2);
 }
 

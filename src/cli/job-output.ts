@@ -1,7 +1,7 @@
 // What a job printed, on its way from the job's output eventlog (RFC 24) to our stdout and stderr.
 //
 // Writes are joined: everything that arrives together goes out in one write for each stream, in its order.
-import { isJsonObject, type Json, type JsonObject } from "../formats/json.ts";
+import { encodeJson, isJsonObject, type Json, type JsonObject } from "../formats/json.ts";
 import { decodeIo } from "../formats/stdio.ts";
 import { UsageError } from "./command.ts";
 import { write, writeError } from "./output.ts";
@@ -31,8 +31,8 @@ export function eventOfResponse(response: JsonObject): ShownEvent | undefined {
 }
 
 export interface OutputSink {
-  stdout(data: string | Uint8Array): void;
-  stderr(data: string | Uint8Array): void;
+  readonly stdout: (data: string | Uint8Array) => void;
+  readonly stderr: (data: string | Uint8Array) => void;
 }
 
 /** Joined up to here, then written at once. */
@@ -108,7 +108,13 @@ export function shellLogText(context: JsonObject, file: boolean = false): string
   return `${parts.join(": ")}: ${typeof message === "string" ? message : ""}`;
 }
 
+/** A member of an event as text: "" when there is none. */
+export function memberText(value: Json | undefined): string {
+  if (value === undefined || value === null) return "";
+  return typeof value === "object" ? encodeJson(value) : String(value);
+}
+
 /** "0: stdout redirected to out.txt". */
 export function redirectText({ rank, stream, path }: JsonObject): string {
-  return `${rankText(rank)}: ${String(stream)} redirected${typeof path === "string" ? ` to ${path}` : ""}`;
+  return `${rankText(rank)}: ${memberText(stream)} redirected${typeof path === "string" ? ` to ${path}` : ""}`;
 }

@@ -70,7 +70,7 @@ export function returnCode(row: JobRow): OutputValue {
 
 function dependencies(row: JobRow): string[] {
   const list = row.info["dependencies"];
-  return Array.isArray(list) ? (list as readonly Json[]).map((item) => dependencyText(String(item), row.read_s)) : [];
+  return Array.isArray(list) ? (list as readonly Json[]).map((item) => dependencyText(typeof item === "string" ? item : "", row.read_s)) : [];
 }
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];

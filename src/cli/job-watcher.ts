@@ -6,7 +6,7 @@ import type { JobId } from "../formats/fluid.ts";
 import { type Json, type JsonObject, isJsonObject } from "../formats/json.ts";
 import { shellExitCode } from "../formats/waitstatus.ts";
 import { showJobId } from "./job-id.ts";
-import { eventOfResponse, type OutputSink, putData, shellLogText, type ShownEvent } from "./job-output.ts";
+import { eventOfResponse, memberText, type OutputSink, putData, shellLogText, type ShownEvent } from "./job-output.ts";
 
 export interface WatcherOptions {
   /** Show what the jobs print. */
@@ -149,7 +149,7 @@ interface Followed {
 
 /** "job.exception: type=exec severity=0 NOTE". */
 function exceptionText({ type, severity, note }: JsonObject): string {
-  return `job.exception: type=${String(type)} severity=${String(severity)} ${typeof note === "string" ? note : ""}`;
+  return `job.exception: type=${memberText(type)} severity=${memberText(severity)} ${typeof note === "string" ? note : ""}`;
 }
 
 /** Members in the order of their names, at every depth. */

@@ -1,5 +1,6 @@
 // A bar of progress on the last line of a terminal: text before, the bar, text after; drawn a few times a second at most.
-import { write } from "./output.ts";
+import type { JobCounts } from "./job-watcher.ts";
+import { write, writeError } from "./output.ts";
 
 export interface Progress {
   /** What to show: `done` of `total`, and the words on both sides. */
@@ -59,4 +60,38 @@ export function elapsedText(seconds: number): string {
   const two = (n: number): string => String(n).padStart(2, "0");
   const whole = Math.floor(seconds);
   return `${Math.floor(whole / 3600)}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;
+}
+
+/** True when --progress was given and stdout is a terminal; says when it isn't. */
+export function barWanted(progress: boolean): boolean {
+  if (!progress) return false;
+  if (process.stdout.isTTY) return true;
+  writeError("flux: WARNING: stdout is not a tty. Ignoring --progress option\n");
+  return false;
+}
+
+/** A bar of many jobs: while they are submitted, or while they are followed. */
+export interface JobsBar extends Pick<Progress, "stop"> {
+  submitted(done: number, failed: number): void;
+  followed(counts: JobCounts): void;
+}
+
+/** With `jps`, jobs per second instead of the time that has passed. */
+export function startJobsBar(total: number, jps: boolean): JobsBar {
+  const progress = startProgress();
+  const start_ms = performance.now();
+  const after = (done: number): string => {
+    const elapsed_s = (performance.now() - start_ms) / 1000;
+    return jps ? `${(done / Math.max(elapsed_s, 0.001)).toFixed(1)} job/s` : elapsedText(elapsed_s);
+  };
+  return {
+    stop: () => progress.stop(),
+    submitted: (done, failed) =>
+      progress.update({ done, total, before: `Submitting ${total} jobs: ${failed > 0 ? `${failed} failed ` : ""}`, after: after(done) }),
+    followed: ({ pending, running, complete, failed, done }) => {
+      const column = (n: number): string => String(n).padEnd(3);
+      const before = `PD:${column(pending)} R:${column(running)} CD:${column(complete)} F:${column(failed)} `;
+      progress.update({ done, total, before, after: after(done) });
+    },
+  };
 }

@@ -10,9 +10,9 @@ import { withFlux } from "./connect.ts";
 import { systemErrorText } from "./environment-rules.ts";
 import { showJobId } from "./job-id.ts";
 import { createTerminalSink, type OutputSink } from "./job-output.ts";
-import type { JobCounts, JobWatcher } from "./job-watcher.ts";
-import { print, writeError } from "./output.ts";
-import { elapsedText, type Progress, startProgress } from "./progress.ts";
+import type { JobWatcher } from "./job-watcher.ts";
+import { print } from "./output.ts";
+import { barWanted, type JobsBar, startJobsBar } from "./progress.ts";
 import { jobspecOfOptions, PLUGINS_TEXT, RESOURCE_OPTIONS, stdinRanks, submissionTerms, submitJobspec, SUBMISSION_OPTIONS } from "./submission.ts";
 
 /** Submissions that wait for an answer at any time. */
@@ -126,7 +126,7 @@ function replaceOrdered(item: unknown, id: number): unknown {
 async function submitCopies(h: Flux, options: Options, copies: Copies): Promise<number> {
   const terminal = createTerminalSink();
   const logs = createLogFiles();
-  const bar = barWanted(options) ? startBar(copies.ids.length, options) : undefined;
+  const bar = barWanted(options.progress) ? startJobsBar(copies.ids.length, options.jps) : undefined;
   const waitEvent = options.waitEvent ?? (options.wait ? "clean" : undefined);
   const watcher = await watcherFor(h, options, waitEvent, bar);
   const following: Promise<void>[] = [];
@@ -170,7 +170,7 @@ function follow(watcher: JobWatcher, id: JobId, sink: OutputSink, waitEvent: str
   return end;
 }
 
-async function watcherFor(h: Flux, options: Options, waitEvent: string | undefined, bar: Bar | undefined): Promise<JobWatcher | undefined> {
+async function watcherFor(h: Flux, options: Options, waitEvent: string | undefined, bar: JobsBar | undefined): Promise<JobWatcher | undefined> {
   if (waitEvent === undefined && !options.watch) return undefined;
   const { createJobWatcher } = await import("./job-watcher.ts");
   return createJobWatcher(h, {
@@ -217,37 +217,3 @@ function sinkFor(options: Options, terminal: OutputSink, logs: LogFiles): Output
   const stderr = options.logStderr !== undefined ? logs.open(options.logStderr) : options.log === undefined ? terminal.stderr : stdout;
   return { stdout, stderr };
 }
-
-// ---- progress
-
-function barWanted({ progress }: Options): boolean {
-  if (!progress) return false;
-  if (process.stdout.isTTY) return true;
-  writeError("flux: WARNING: stdout is not a tty. Ignoring --progress option\n");
-  return false;
-}
-
-interface Bar extends Pick<Progress, "stop"> {
-  submitted(done: number, failed: number): void;
-  followed(counts: JobCounts): void;
-}
-
-function startBar(total: number, { jps }: Options): Bar {
-  const progress = startProgress();
-  const start_ms = performance.now();
-  const after = (done: number): string => {
-    const elapsed_s = (performance.now() - start_ms) / 1000;
-    return jps ? `${(done / Math.max(elapsed_s, 0.001)).toFixed(1)} job/s` : elapsedText(elapsed_s);
-  };
-  return {
-    stop: () => progress.stop(),
-    submitted: (done, failed) =>
-      progress.update({ done, total, before: `Submitting ${total} jobs: ${failed > 0 ? `${failed} failed ` : ""}`, after: after(done) }),
-    followed: ({ pending, running, complete, failed, done }) => {
-      const column = (n: number): string => String(n).padEnd(3);
-      const before = `PD:${column(pending)} R:${column(running)} CD:${column(complete)} F:${column(failed)} `;
-      progress.update({ done, total, before, after: after(done) });
-    },
-  };
-}
-

@@ -36,8 +36,8 @@ export default defineCommand({
 
 /** Two digits of a duration in its largest unit. */
 function shortDuration(seconds: number): string {
-  const [unit, unit_s] = seconds < 60 ? ["s", 1] : seconds < 3600 ? ["m", 60] : seconds < 86_400 ? ["h", 3600] : ["d", 86_400];
-  return `${formatSignificant(Math.max(0, seconds) / (unit_s as number), 2)}${unit}`;
+  const [unit, unit_s] = seconds < 60 ? (["s", 1] as const) : seconds < 3600 ? (["m", 60] as const) : seconds < 86_400 ? (["h", 3600] as const) : (["d", 86_400] as const);
+  return `${formatSignificant(Math.max(0, seconds) / unit_s, 2)}${unit}`;
 }
 
 async function runningInstance(h: Flux, now_s: number, size: number): Promise<{ duration_s: number; nodes: string[]; notes: string[] }> {

@@ -2,7 +2,7 @@
 import type { Flux } from "../../client/flux.ts";
 import { JOBID_ANY, resultOf, waitJob, type WaitResult } from "../../client/jobs.ts";
 import type { JobId } from "../../formats/fluid.ts";
-import { encodeJson, type Json } from "../../formats/json.ts";
+import { encodeJson } from "../../formats/json.ts";
 import { shellExitCode, termSignal } from "../../formats/waitstatus.ts";
 import { errno, FluxError, isErrno } from "../../message/errno.ts";
 import { counter, defineCommand, flag, UsageError, valueOr } from "../command.ts";
@@ -65,7 +65,7 @@ export const status = defineCommand({
       if (options.verbose > 0 && ids.length > 1) say("all done.");
       let code = 0;
       ends.forEach((end, index) => {
-        if (options.json) print(encodeJson(end as object as Json));
+        if (options.json) print(encodeJson(end));
         const own = end.waitstatus === undefined ? 0 : shellExitCode(end.waitstatus);
         const exception = end.exception_severity === 0;
         code = Math.max(code, own, exception ? options.exceptionExitCode : 0);

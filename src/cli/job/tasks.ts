@@ -216,8 +216,9 @@ function numbersOf(list: Json): number[] {
 /** A name, or [PREFIX, numbers]; -1 is the prefix alone. */
 function namesOf(entry: Json): string[] {
   if (typeof entry === "string") return [entry];
-  const [prefix = "", suffixes = []] = Array.isArray(entry) ? (entry as readonly Json[]) : [];
-  return numbersOf(suffixes).map((suffix) => (suffix < 0 ? String(prefix) : `${String(prefix)}${suffix}`));
+  const [name, suffixes = []] = Array.isArray(entry) ? (entry as readonly Json[]) : [];
+  const prefix = typeof name === "string" ? name : "";
+  return numbersOf(suffixes).map((suffix) => (suffix < 0 ? prefix : `${prefix}${suffix}`));
 }
 
 // ---- timeleft
