@@ -37,6 +37,9 @@ const FIELD_TABLE: Readonly<Record<string, readonly [heading: string, value: (ro
   rlist: ["LIST", (row) => rsetShort(row.set)],
 };
 
+/** Fields by which lines differ. */
+const TELLING_FIELDS: readonly string[] = ["state", "properties", "propertiesx", "queue"];
+
 const FIELDS: Fields<Row> = {
   heading: (name) => (Object.hasOwn(FIELD_TABLE, name) ? FIELD_TABLE[name]?.[0] : undefined),
   value: (row, name) => (Object.hasOwn(FIELD_TABLE, name) ? FIELD_TABLE[name]?.[1](row) : ""),
@@ -86,6 +89,18 @@ function rowsOf(state: ResourceState, set: Rset, config: JsonObject, only: reado
   return [...groups.values()].map(({ queue, own, ranks }) => ({ state, set: set.slice(ranks), queue, own }));
 }
 
+/** Rows that the format tells apart by nothing but their numbers are one row: `-o {nnodes}` alone counts all nodes. */
+function combined(rows: readonly Row[], fields: readonly string[]): Row[] {
+  const telling = fields.length > 1 || fields.includes("state") ? fields.filter((name) => TELLING_FIELDS.includes(name)) : [];
+  const byKey = new Map<string, Row>();
+  for (const row of rows) {
+    const key = telling.map((name) => String(FIELD_TABLE[name]?.[1](row))).join("\0");
+    const known = byKey.get(key);
+    byKey.set(key, known === undefined ? row : { ...known, set: known.set.union(row.set) });
+  }
+  return [...byKey.values()];
+}
+
 export const list = defineCommand({
   name: "list",
   style: "argparse",
@@ -110,7 +125,8 @@ export const list = defineCommand({
       const { sets, config } = await fetchResources(h);
       const chosen = narrowed(sets, config, options);
       const skip = (options.skipEmpty || options.include !== undefined) && !options.noSkipEmpty;
-      const rows = states.flatMap((state) => rowsOf(state, setOfState(chosen, state), config, queuesOf(options)));
+      const each = states.flatMap((state) => rowsOf(state, setOfState(chosen, state), config, queuesOf(options)));
+      const rows = combined(each, format.columns.map((column) => column.field));
       printTable(format, skip ? rows.filter((row) => !row.set.isEmpty) : rows, FIELDS, { header: !options.noHeader });
       return 0;
     });
