@@ -6,7 +6,7 @@
 // THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND.
 
 /** How many words take part in the arithmetic; those after them are only for 24-bit remainders, which a FLUID never has. */
-export const MNEMONIC_BASE = 1626
+export const MNEMONIC_BASE = 1626;
 
 export const MNEMONIC_WORDS: readonly string[] = `
 academy acrobat active actor adam admiral adrian africa agenda agent airline airport aladdin alarm alaska albert albino
@@ -103,4 +103,6 @@ think thomas tictac time toast tobacco tonight torch torso touch toyota trade tr
 under unit urban urgent user value vendor venice verona vibrate virgo visible vista vital voice vortex waiter watch wave
 weather wedding wheel whiskey wisdom deal null nurse quebec reserve reunion roof singer verbal amen ego fax jet job rio
 ski yes
-`.trim().split(/\s+/)
+`
+  .trim()
+  .split(/\s+/);
