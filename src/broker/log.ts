@@ -3,6 +3,7 @@
 // A line that was first taken by this broker enters the ring (log-level) and, when it is critical or this broker logs
 // locally, its stderr. Followers pass lines up to rank 0 (log-forward-level), which writes those to its stderr
 // (log-stderr-level) and to a file (log-filename).
+import { wallClock_ms } from "../os/clock.ts";
 import { appendFileSync } from "node:fs";
 import { formatLogEntry, LOG_LEVELS, type LogEntry, type LogLevel, parseLogEntry } from "../client/log.ts";
 import { errno, FluxError } from "../message/errno.ts";
@@ -59,7 +60,7 @@ export class Log {
 
   /** A line of the broker's own. */
   write(severity: LogLevel, text: string, appname: string = "broker"): void {
-    this.append(formatLogEntry(severity, appname, text, Date.now(), String(this.#options.rank)));
+    this.append(formatLogEntry(severity, appname, text, wallClock_ms(), String(this.#options.rank)));
   }
 
   /** A line from a module, a client, or a broker below. */

@@ -3,6 +3,7 @@
 //
 //   module.trace  { names, typemask, topic_glob, full? }      names: modules, none means all
 //   overlay.trace { typemask, topic_glob, nodeid?, full? }
+import { realClock } from "../os/clock.ts";
 import type { Request } from "../client/request.ts";
 import type { Json, JsonObject } from "../formats/json.ts";
 import { type Message, MSG_CONTROL, MSG_RESPONSE } from "../message/message.ts";
@@ -69,7 +70,7 @@ function matches(filter: Filter, { message, module, rank }: Passing): boolean {
 function record({ direction, message, module, rank }: Passing, full: boolean): JsonObject {
   const errnum = message.type === MSG_RESPONSE ? message.errnum : 0;
   return {
-    timestamp: Date.now() / 1000,
+    timestamp: realClock.now_s(),
     prefix: direction,
     rank: rank ?? NODEID_NONE,
     name: module ?? null,

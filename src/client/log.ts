@@ -5,6 +5,8 @@
 // PRI is severity * 8 (the other way round than RFC 5424 has it): that is what stock Flux writes and reads.
 // The broker that first takes the entry fills in its rank for "-".
 
+import { wallClock_ms } from "../os/clock.ts";
+
 /** RFC 5424 severities: 0 emerg, 1 alert, 2 crit, 3 err, 4 warning, 5 notice, 6 info, 7 debug. */
 export type LogLevel = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7;
 
@@ -20,7 +22,7 @@ export interface LogEntry {
 }
 
 /** A log line without its final NUL. */
-export function formatLogEntry(level: LogLevel, appname: string, text: string, when_ms: number = Date.now(), rank: string = "-"): string {
+export function formatLogEntry(level: LogLevel, appname: string, text: string, when_ms: number = wallClock_ms(), rank: string = "-"): string {
   return `<${level << 3}>1 ${formatLogTime(when_ms)} ${rank} ${appname} - - - ${text.replace(/\n+$/, "")}`;
 }
 
@@ -34,5 +36,6 @@ export function parseLogEntry(line: string): LogEntry | undefined {
 
 /** ISO 8601 in UTC with microseconds. */
 function formatLogTime(when_ms: number): string {
-  return new Date(when_ms).toISOString().replace("Z", "000Z");
+  const micros = Math.floor((when_ms * 1000) % 1000);
+  return new Date(when_ms).toISOString().replace("Z", `${String(micros).padStart(3, "0")}Z`);
 }

@@ -52,9 +52,23 @@ function setLongTimer(delay_ms: number, fn: () => void): RealTimer {
   return timer;
 }
 
+/** The system's time at performance.now() 0, corrected when somebody sets the clock. */
+let epoch_ms = performance.timeOrigin;
+
+/** Milliseconds since the epoch, with microseconds: Date.now() has none, and eventlogs and logs show them. */
+export function wallClock_ms(): number {
+  const whole_ms = Date.now();
+  const fine_ms = epoch_ms + performance.now();
+  if (Math.abs(fine_ms - whole_ms) > 2) {
+    epoch_ms = whole_ms - performance.now();
+    return whole_ms;
+  }
+  return Math.round(fine_ms * 1000) / 1000;
+}
+
 /** The system's clock. */
 export const realClock: Clock = {
-  now_s: () => Date.now() / 1000,
+  now_s: () => Math.round(wallClock_ms() * 1000) / 1e6,
   monotonic_ms: () => performance.now(),
   setTimer: setLongTimer,
   clear(timer) {
