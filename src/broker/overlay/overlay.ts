@@ -8,7 +8,6 @@
 //
 // Who a broker's parent is comes from outside (`connectParent`), so that another one may be chosen later.
 import type { JsonObject } from "../../formats/json.ts";
-import { decodeParts, encodeParts } from "../../message/codec.ts";
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import {
   controlMessage,
@@ -26,6 +25,7 @@ import { str, uint, unpack } from "../../message/unpack.ts";
 import type { Clock } from "../../os/clock.ts";
 import { connect, type Keypair, listen, type ZmtpConnection, type ZmtpListener } from "../../transport/zmtp/mod.ts";
 import type { Peer, Router } from "../router.ts";
+import { fromPieces, toPieces } from "./pieces.ts";
 import type { Card } from "./card.ts";
 import { type Child, Children, isOnline, SUBTREE_STATUS, type SubtreeStatus, subtreeStatusOf } from "./children.ts";
 
@@ -165,13 +165,13 @@ export class Overlay {
     const peer: Peer = {
       id: uuid,
       rank,
-      send: (message) => connection.send(encodeParts(message)),
+      send: (message) => connection.send(toPieces(message)),
       failed: (reason) => connection.destroy(reason),
     };
     const link: ParentLink = { connection, peer, saidGoodbye: false };
     this.#parent = link;
     this.#options.router.setParent(peer);
-    connection.onMessage = (parts) => this.#fromParent(link, decodeParts(parts));
+    connection.onMessage = (parts) => this.#fromParent(link, fromPieces(parts));
     connection.onClose = (error) => this.#parentClosed(link, error);
     return answer.payload;
   }
@@ -215,14 +215,14 @@ export class Overlay {
     const timer = clock.setTimer(HELLO_TIMEOUT_MS, () => reject(new FluxError(errno.ETIMEDOUT, "the parent does not answer our hello")));
     connection.onClose = (error) => reject(toFluxError(error ?? new FluxError(errno.ECONNRESET, "the parent closed the connection")));
     connection.onMessage = (parts) => {
-      const message = decodeParts(parts);
+      const message = fromPieces(parts);
       if (message.type !== MSG_RESPONSE || message.topic !== "overlay.hello") return;
       const error = responseError(message);
       if (error !== undefined) reject(error);
       else resolve(message);
     };
     const hello = requestMessage("overlay.hello", { rank, uuid, version, status: SUBTREE_STATUS[this.#status] }, { matchtag: 1 });
-    connection.send(encodeParts(hello));
+    connection.send(toPieces(hello));
     return promise.finally(() => clock.clear(timer));
   }
 
@@ -259,7 +259,7 @@ export class Overlay {
   /** Accepts a child or ends its connection; throws nothing. */
   async #receiveHello(connection: ZmtpConnection, parts: Uint8Array[]): Promise<void> {
     try {
-      await this.#hello(connection, decodeParts(parts));
+      await this.#hello(connection, fromPieces(parts));
     } catch (err) {
       this.#options.log(3, `overlay: refused a broker at ${connection.peerAddress}: ${toFluxError(err).message}`);
       connection.close();
@@ -277,7 +277,7 @@ export class Overlay {
       if (this.#closedToChildren !== undefined) throw new FluxError(errno.ESHUTDOWN, this.#closedToChildren);
       this.#accept(connection, rank, uuid, subtreeStatusOf(status), request);
     } catch (err) {
-      connection.send(encodeParts(errorResponse(request, toFluxError(err, errno.EPROTO))));
+      connection.send(toPieces(errorResponse(request, toFluxError(err, errno.EPROTO))));
       throw err;
     }
   }
@@ -290,13 +290,13 @@ export class Overlay {
     const peer: Peer = {
       id: uuid,
       rank,
-      send: (message) => connection.send(encodeParts(message)),
+      send: (message) => connection.send(toPieces(message)),
       failed: (reason) => connection.destroy(reason),
     };
-    connection.send(encodeParts(responseMessage(hello, { ...this.#options.welcome(), uuid: this.#options.uuid })));
+    connection.send(toPieces(responseMessage(hello, { ...this.#options.welcome(), uuid: this.#options.uuid })));
     this.#links.set(rank, link);
     router.addChild(peer);
-    connection.onMessage = (parts) => this.#fromChild(link, peer, decodeParts(parts));
+    connection.onMessage = (parts) => this.#fromChild(link, peer, fromPieces(parts));
     connection.onClose = (error) => this.#childGone(rank, link, error);
     this.#options.log(7, `overlay: accepting connection from ${this.#options.hostOf(rank)} (rank ${rank}) status ${status}`);
     this.#setChild(rank, status, undefined);
@@ -384,7 +384,7 @@ export class Overlay {
 
   #send(connection: ZmtpConnection, message: Message): void {
     try {
-      connection.send(encodeParts(message));
+      connection.send(toPieces(message));
     } catch (err) {
       this.#options.log(7, `overlay: ${toFluxError(err).message}`);
     }
