@@ -13,7 +13,7 @@ import { exitCode, termSignal } from "../formats/waitstatus.ts";
 import { errno, isErrno, toFluxError } from "../message/errno.ts";
 import type { Stream } from "../client/stream.ts";
 import { UsageError } from "./command.ts";
-import { createTerminalSink, eventOfResponse, memberText, putData, redirectText, shellLogText, type ShownEvent } from "./job-output.ts";
+import { createTerminalSink, eventOfResponse, memberText, type OutputSink, putData, redirectText, shellLogText, type ShownEvent } from "./job-output.ts";
 import { closeStdin, forwardStdin, type StdinForwarder, type StdinTarget } from "./job-stdin.ts";
 
 export interface AttachOptions {
@@ -34,6 +34,8 @@ export interface AttachOptions {
   readonly stdinRanks?: string | undefined;
   /** Of the output so far show only the last so many lines. */
   readonly tail?: number | undefined;
+  /** Where output goes; default: our own stdout and stderr. */
+  readonly sink?: OutputSink & { flush(): void };
 }
 
 /** Flag of job-info.eventlog-watch: a response without an event parts old events from new ones. */
@@ -55,7 +57,7 @@ export function describeFinish(status: number): { code: number; text: string | u
 
 /** Follows the job to its end; resolves to the exit code for our caller. Throws UsageError. */
 export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Promise<number> {
-  const sink = createTerminalSink();
+  const sink = options.sink ?? createTerminalSink();
   const say = (text: string): void => sink.stderr(`${text}\n`);
   const streams = new Set<Stream>();
   const watch = (path: string, flags: number): Stream => {
@@ -150,15 +152,18 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
   const followOutput = async (): Promise<void> => {
     const held: ShownEvent[] = [];
     let holding = options.tail !== undefined;
+    const release = (): void => {
+      holding = false;
+      for (const old of held.splice(0)) onOutputEvent(old);
+    };
     try {
       for await (const response of watch("guest.output", holding ? WATCH_SENTINEL : 0)) {
         const event = eventOfResponse(response);
-        if (event === undefined) {
-          holding = false;
-          for (const old of held.splice(0)) onOutputEvent(old);
-        } else if (holding && (event.name === "data" || event.name === "log")) hold(held, event, options.tail ?? 0);
+        if (event === undefined) release();
+        else if (holding && (event.name === "data" || event.name === "log")) hold(held, event, options.tail ?? 0);
         else onOutputEvent(event);
       }
+      release();
     } catch (err) {
       if (!isErrno(err, errno.ENOENT)) throw err;
       say("flux-job: No job output found");
