@@ -14,6 +14,7 @@ import { errno, isErrno, toFluxError } from "../message/errno.ts";
 import type { Stream } from "../client/stream.ts";
 import { UsageError } from "./command.ts";
 import { createTerminalSink, eventOfResponse, memberText, type OutputSink, putData, redirectText, shellLogText, type ShownEvent } from "./job-output.ts";
+import type { PtyClient } from "./pty-client.ts";
 import { closeStdin, forwardStdin, type StdinForwarder, type StdinTarget } from "./job-stdin.ts";
 
 export interface AttachOptions {
@@ -58,7 +59,9 @@ export function describeFinish(status: number): { code: number; text: string | u
 /** Follows the job to its end; resolves to the exit code for our caller. Throws UsageError. */
 export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Promise<number> {
   const sink = options.sink ?? createTerminalSink();
-  const say = (text: string): void => sink.stderr(`${text}\n`);
+  let pty: PtyClient | undefined;
+  // A terminal in raw mode needs to be told where a line begins.
+  const say = (text: string): void => sink.stderr(`${text}${pty?.attached === true ? "\r\n" : "\n"}`);
   const streams = new Set<Stream>();
   const watch = (path: string, flags: number): Stream => {
     const stream = h.stream("job-info.eventlog-watch", { id, path, flags }, { cancelTopic: "job-info.eventlog-watch-cancel" });
@@ -72,6 +75,7 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
   let stdin: StdinForwarder | undefined;
   let target: StdinTarget | undefined;
   let output: Promise<void> | undefined;
+  let captured = false;
   const stdinFailed = Promise.withResolvers<never>();
   const since = (event: ShownEvent): string => `${(event.timestamp - (start_s ?? event.timestamp)).toFixed(3)}s`;
   const showEvent = (kind: string, event: ShownEvent): void =>
@@ -92,6 +96,7 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
     if (severity !== 0) return;
     fatal = true;
     stdin?.stop();
+    if (pty?.attached === false) pty.stop();
   };
   const onFinish = (event: ShownEvent): void => {
     const finish = describeFinish(Number(event.context?.["status"] ?? 0));
@@ -111,12 +116,22 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
 
   // ---- the execution's eventlog
 
-  const onShellInit = (context: JsonObject): void => {
-    const { service, "leader-rank": leaderRank } = context;
+  const onShellInit = async (context: JsonObject): Promise<void> => {
+    const { service, "leader-rank": leaderRank, pty: ptyName } = context;
     if (typeof service !== "string" || typeof leaderRank !== "number") throw new UsageError("error decoding shell.init context");
     target = { service, leaderRank, ranks: options.stdinRanks ?? "all" };
     output ??= followOutput();
-    if (options.stdinRanks === undefined) startStdin();
+    if (typeof ptyName === "string") await startPty(`${service}.${ptyName}`, leaderRank, context["capture"] === 1);
+    else if (options.stdinRanks === undefined) startStdin();
+  };
+  const startPty = async (topic: string, leaderRank: number, capture: boolean): Promise<void> => {
+    if (options.readOnly === true) throw new UsageError("Cannot connect to pty in readonly mode");
+    if (finished) return;
+    const { attachPty } = await import("./pty-client.ts");
+    pty = attachPty(h, topic, leaderRank);
+    captured = capture;
+    // Without the terminal (the job may be over) its output is shown as that of any job.
+    void pty.done.then((taken) => (taken ? undefined : startStdin()));
   };
   const onShellStart = async (context: JsonObject): Promise<void> => {
     if (target === undefined || options.stdinRanks === undefined) return;
@@ -133,7 +148,7 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
       sink.stderr(memberText(data));
       return;
     }
-    if (event.name === "shell.init") onShellInit(context);
+    if (event.name === "shell.init") await onShellInit(context);
     else if (event.name === "complete") output ??= followOutput();
     if (options.showExec === true) showEvent("exec", event);
     if (event.name === "shell.start") await onShellStart(context);
@@ -144,6 +159,8 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
   const label = options.labelIo === true ? (rank: string): string => `${rank}: ` : undefined;
   const onOutputEvent = (event: ShownEvent): void => {
     const context = event.context ?? {};
+    // What the terminal shows already is not shown twice.
+    if (event.name === "data" && pty?.attached === true && captured && context["rank"] === "0") return;
     if (event.name === "data") putData(sink, context, label);
     else if (options.quiet === true) return;
     else if (event.name === "redirect") say(redirectText(context));
@@ -204,6 +221,8 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
     ignoreSignals();
     status.stop();
     stdin?.stop();
+    pty?.stop();
+    await pty?.done;
     sink.flush();
   }
   return fatal && code === 0 ? 1 : code;

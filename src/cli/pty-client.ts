@@ -1,0 +1,87 @@
+// PtyClient: our terminal as that of a job's first task (-o pty.interactive). The leader shell's service SERVICE.PTY takes
+//
+//   {type: "attach", mode: "rw", winsize: {rows, cols}}   streaming; answers attach, data, resize, exit
+//   {type: "data", data, encoding?}   {type: "resize", winsize}   {type: "detach"}
+import { isatty } from "node:tty";
+import { isUtf8 } from "node:buffer";
+import type { Flux } from "../client/flux.ts";
+import type { JsonObject } from "../formats/json.ts";
+import { FluxError } from "../message/errno.ts";
+import { enterRawMode, windowSize } from "../os/pty.ts";
+import { write } from "./output.ts";
+
+export interface PtyClient {
+  /** True while our terminal is the job's. */
+  readonly attached: boolean;
+  /** Resolves when the terminal is ours again: true if it ever was the job's. */
+  readonly done: Promise<boolean>;
+  stop(): void;
+}
+
+export function attachPty(h: Flux, topic: string, nodeid: number): PtyClient {
+  const stream = h.stream(topic, { type: "attach", mode: "rw", winsize: ownWindow() }, { nodeid });
+  const send = (payload: JsonObject): void => {
+    // What is typed into a terminal that is going away is lost, as on any terminal.
+    h.rpc(topic, payload, { nodeid }).catch(() => {});
+  };
+  const resize = (): void => send({ type: "resize", winsize: ownWindow() });
+  let release: (() => void) | undefined;
+  const take = (): void => {
+    const restore = isatty(0) ? enterRawMode(0) : () => {};
+    const reader = Bun.stdin.stream().getReader();
+    process.on("SIGWINCH", resize);
+    release = () => {
+      release = undefined;
+      process.off("SIGWINCH", resize);
+      reader.cancel().catch(() => {});
+      restore();
+    };
+    // Cancelling the reader ends this.
+    void (async () => {
+      for (let item = await reader.read(); !item.done; item = await reader.read()) send(dataPayload(item.value));
+    })();
+  };
+  const follow = async (): Promise<boolean> => {
+    let taken = false;
+    try {
+      for await (const response of stream) {
+        if (response["type"] === "attach" && !taken) {
+          taken = true;
+          take();
+        } else if (response["type"] === "data") write(bytesOf(response));
+        else if (response["type"] === "resize") resize();
+        else if (response["type"] === "exit") break;
+      }
+    } catch (err) {
+      // A terminal that has gone is the end of this, not of the job.
+      if (!(err instanceof FluxError)) throw err;
+    } finally {
+      release?.();
+    }
+    return taken;
+  };
+  return {
+    done: follow(),
+    get attached() {
+      return release !== undefined;
+    },
+    stop: () => void stream.return(),
+  };
+}
+
+function ownWindow(): JsonObject {
+  const size = isatty(0) ? windowSize(0) : undefined;
+  return { rows: Math.max(1, size?.rows ?? 24), cols: Math.max(1, size?.columns ?? 80) };
+}
+
+function dataPayload(bytes: Uint8Array): JsonObject {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (isUtf8(buffer) && !buffer.includes(0)) return { type: "data", data: buffer.toString() };
+  return { type: "data", encoding: "base64", data: buffer.toString("base64") };
+}
+
+function bytesOf(response: JsonObject): string | Uint8Array {
+  const { data, encoding } = response;
+  if (typeof data !== "string") return "";
+  return encoding === "base64" ? Buffer.from(data, "base64") : data;
+}
