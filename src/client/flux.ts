@@ -23,7 +23,7 @@ import {
 } from "../message/message.ts";
 import type { Credentials } from "../message/roles.ts";
 import { str, unpack } from "../message/unpack.ts";
-import type { Link } from "./link.ts";
+import type { Link } from "../transport/link.ts";
 import { formatLogEntry, type LogLevel } from "./log.ts";
 import { Request } from "./request.ts";
 import { type Methods, Service } from "./service.ts";

@@ -103,6 +103,8 @@ export interface CommitOptions extends NamespaceOption {
   readonly flags?: number;
   /** The root that is made will be used later on by its blobref: keep it on disk. */
   readonly snapshot?: boolean;
+  /** Nobody waits for this commit: it may be joined with others for some milliseconds. */
+  readonly lazy?: boolean;
 }
 
 export interface KvsRoot {
@@ -112,8 +114,8 @@ export interface KvsRoot {
 
 /** Makes all changes or none. Rejects with FluxError ENOTSUP (no such namespace), EPERM, EINVAL, EISDIR, …. */
 export async function kvsCommit(h: Flux, ops: readonly KvsOp[], options: CommitOptions = {}): Promise<KvsRoot> {
-  const { namespace = KVS_PRIMARY, flags = 0, snapshot = false } = options;
-  return rootOf(await h.rpc("kvs.commit", { namespace, flags, ops, snapshot }));
+  const { namespace = KVS_PRIMARY, flags = 0, snapshot = false, lazy = false } = options;
+  return rootOf(await h.rpc("kvs.commit", { namespace, flags, ops, snapshot, lazy }));
 }
 
 /** Sets one value. */

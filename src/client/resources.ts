@@ -149,3 +149,9 @@ export async function topologyXml(h: Flux, rank?: number): Promise<string> {
   const bytes = await h.rpcBytes("resource.topo-get", undefined, rank === undefined ? {} : { nodeid: rank });
   return Buffer.from(bytes.subarray(0, bytes.at(-1) === 0 ? -1 : undefined)).toString();
 }
+
+/** R as payloads have it: an empty set keeps an (empty) nodelist, which stock clients expect. */
+export function encodeR(R: Rset): JsonObject {
+  if (!R.isEmpty) return R.encode();
+  return { version: 1, execution: { R_lite: [], starttime: R.starttime, expiration: R.expiration, nodelist: [""] } };
+}

@@ -6,6 +6,7 @@ import { str, unpack } from "../message/unpack.ts";
 import { realClock, type Clock } from "../os/clock.ts";
 import { hostname } from "../os/hostname.ts";
 import { discoverTopology, type Topology } from "../os/topology.ts";
+import { killOrphans } from "./orphans.ts";
 import { formatError } from "./failure.ts";
 import { parseJob } from "./job.ts";
 import { jobPlugins } from "./plugins/mod.ts";
@@ -22,7 +23,7 @@ export interface WorkerOptions {
 /** Serves jobs until job-exec lets it go or its broker is gone. Resolves then; rejects when it could not begin. */
 export async function runWorker(h: Flux, options: WorkerOptions): Promise<void> {
   const host = await openHost(h, options);
-  let current: { id: bigint; run: ShellRun } | undefined;
+  let current: { id: bigint; namespace: string; run: ShellRun } | undefined;
   const rank = Number(await h.attr("rank"));
   const orders = h.stream("job-exec.shell-wait", { pid: options.pid }, { nodeid: rank });
   const tell = (report: ShellReport): void => {
@@ -35,7 +36,7 @@ export async function runWorker(h: Flux, options: WorkerOptions): Promise<void> 
     try {
       const job = parseJob(order, host.processEnv);
       const run = runShell({ ...host, report: tell }, job, jobPlugins);
-      current = { id, run };
+      current = { id, namespace: job.namespace, run };
       run.finished.then(
         () => {
           if (current?.id === id) current = undefined;
@@ -66,10 +67,17 @@ export async function runWorker(h: Flux, options: WorkerOptions): Promise<void> 
   }
   // With a job: the broker went away, or unloaded job-exec. Nobody wants the job any more.
   if (current !== undefined) {
-    current.run.kill(9);
-    await current.run.finished;
+    const { namespace, run } = current;
+    run.kill(9);
+    // What has left its task's process group goes too: it may hold the output that the end of the job waits for.
+    killOrphans(namespace, host.uri);
+    await Promise.race([run.finished, host.clock.sleep(LAST_WORDS_MS)]);
+    h.close();
   }
 }
+
+/** How long a job may take to end that nobody wants any more. */
+const LAST_WORDS_MS = 1000;
 
 /** Losing the broker is an end like any other. */
 async function* untilLost(orders: AsyncIterable<JsonObject>): AsyncGenerator<JsonObject> {

@@ -2,7 +2,7 @@
 //
 // Delivery never happens inside send(): messages go through one queue of the process that runs as a microtask, in
 // order. After a batch it lets the event loop turn, so that two chatty modules can't starve the sockets.
-import type { Link } from "../client/link.ts";
+import type { Link } from "./link.ts";
 import { errno, FluxError } from "../message/errno.ts";
 import type { Message } from "../message/message.ts";
 

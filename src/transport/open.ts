@@ -1,5 +1,5 @@
 // openLink: the link that a URI names (local:///path/to/socket). Default: $FLUX_URI, then the system instance.
-import type { Link } from "../client/link.ts";
+import type { Link } from "./link.ts";
 import { errno, FluxError } from "../message/errno.ts";
 import { connectUnix } from "./unix.ts";
 

@@ -3,7 +3,7 @@
 // Writes are joined once per tick. What the kernel doesn't take stays in a bounded queue: a peer that never reads
 // costs that much memory, then its connection.
 import type { Socket } from "bun";
-import type { Link } from "../client/link.ts";
+import type { Link } from "./link.ts";
 import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
 import { encodeFramed, FrameDecoder } from "../message/framing.ts";
 import type { Message } from "../message/message.ts";

@@ -23,7 +23,7 @@ import { blobrefToHash, HASH_SIZE_BYTES, type HashName, hashOf } from "../../for
 import { isJsonObject, type JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
 import { arr, def, bool, int, obj, opt, str, uint, unpack } from "../../message/unpack.ts";
-import { hashAttribute } from "../content/content.ts";
+import { hashAttribute } from "../../client/content.ts";
 import { ContentDatabase, type DatabaseOptions } from "./database.ts";
 import { Durations } from "./durations.ts";
 

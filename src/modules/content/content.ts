@@ -18,11 +18,12 @@
 //
 // Arguments: purge-target-size=BYTES purge-old-entry=SECONDS (accepted; age plays no role) flush-batch-limit=COUNT
 // blob-size-limit=BYTES
+import { hashAttribute } from "../../client/content.ts";
 import type { Flux } from "../../client/flux.ts";
 import { defineModule, type ModuleContext, type ModuleHooks } from "../../client/module.ts";
 import type { Request } from "../../client/request.ts";
 import type { Answer } from "../../client/service.ts";
-import { HASH_SIZE_BYTES, type HashName, hashOf, isHashName } from "../../formats/blobref.ts";
+import { HASH_SIZE_BYTES, type HashName, hashOf } from "../../formats/blobref.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
 import { json, str } from "../../message/unpack.ts";
@@ -288,20 +289,6 @@ class Content {
     this.#requireBacking("checkpoint get unavailable, no backing store");
     return this.#h.rpc(`content-backing.${method}`, payload, { nodeid: 0 });
   }
-}
-
-/** The instance's hash: attribute content.hash, sha1 when nobody set it. */
-export async function hashAttribute(h: Flux): Promise<HashName> {
-  let name: string;
-  try {
-    name = await h.attr("content.hash");
-  } catch (err) {
-    if (!isErrno(err, errno.ENOENT)) throw err;
-    name = "sha1";
-    await h.rpc("attr.set", { name: "content.hash", value: name });
-  }
-  if (!isHashName(name)) throw new FluxError(errno.EINVAL, `content.hash: ${name} is not sha1 or sha256`);
-  return name;
 }
 
 function parseArgs(args: readonly string[]): Options {

@@ -1,7 +1,6 @@
 // Guest: a job's KVS namespace "job-ID" while it runs, and its way into the primary namespace as `job.….guest` at the end (RFC 16).
 //
-// Appends are joined for some milliseconds into one commit of the namespace. The links of jobs that end at the same time, and all of
-// what simulated jobs write, go into the primary namespace in shared commits.
+// Appends are joined for some milliseconds into one commit of the namespace.
 import type { Flux } from "../../client/flux.ts";
 import { jobKvsPath, type JobId } from "../../formats/fluid.ts";
 import type { JsonObject } from "../../formats/json.ts";
@@ -16,47 +15,20 @@ const KVS_APPEND = 32;
 const FIRST_MS = 3;
 const BATCH_MS = 10;
 
-/** Operations on the primary namespace, many jobs in one commit. */
+/** Operations on the primary namespace. */
 export interface PrimaryWriter {
-  /** Resolves when committed. */
+  /**
+   * Sends them at once; resolves when committed. Whatever is committed after this call comes after it: what is said to the
+   * job-manager now, and goes to the job's eventlog from there, nobody can see before it.
+   */
   write(ops: readonly JsonObject[]): Promise<void>;
 }
 
-/** Operations of one commit at most. */
-const OPS_MAX = 500;
-
+/** The KVS joins what many jobs write at about the same time. */
 export function primaryWriter(h: Flux): PrimaryWriter {
-  let waiting: { ops: readonly JsonObject[]; done: PromiseWithResolvers<void> }[] = [];
-  let busy = false;
-  const next = (): void => {
-    if (busy || waiting.length === 0) return;
-    busy = true;
-    const batch: typeof waiting = [];
-    let count = 0;
-    while (waiting.length > batch.length && (batch.length === 0 || count < OPS_MAX)) {
-      const item = waiting[batch.length];
-      if (item === undefined) break;
-      batch.push(item);
-      count += item.ops.length;
-    }
-    waiting = waiting.slice(batch.length);
-    h.rpc("kvs.commit", { namespace: "primary", flags: 0, ops: batch.flatMap((item) => item.ops) })
-      .then(
-        () => batch.forEach((item) => item.done.resolve()),
-        (err: unknown) => batch.forEach((item) => item.done.reject(toFluxError(err, errno.EIO))),
-      )
-      .finally(() => {
-        busy = false;
-        next();
-      });
-  };
   return {
     async write(ops) {
-      const done = Promise.withResolvers<void>();
-      waiting.push({ ops, done });
-      // After the others of this turn.
-      if (waiting.length === 1 && !busy) setImmediate(next);
-      return done.promise;
+      await h.rpc("kvs.commit", { namespace: "primary", flags: 0, ops, snapshot: false, lazy: true });
     },
   };
 }
@@ -68,7 +40,7 @@ export interface Guest {
   append(key: GuestKey, text: string): void;
   /** The job runs: from now on appends are committed. */
   open(): void;
-  /** Commits what is appended and links the namespace into the primary one; then removes it. */
+  /** Commits what is appended and has the namespace linked into the primary one, then removed. Resolves when that is on its way. */
   finish(): Promise<void>;
 }
 
@@ -157,9 +129,11 @@ export function openGuest(options: GuestOptions): Guest {
       const rootref = (pending.size > 0 ? await commit() : undefined) ?? unpack(await h.rpc("kvs.getroot", { namespace }), { rootref: str }).rootref;
       tellLogged();
       const link = { key: jobKvsPath(options.id, "guest"), flags: 0, dirent: { ver: 1, type: "dirref", data: [rootref] } };
-      await options.primary.write([link]);
-      // Nobody needs to wait for this.
-      h.rpc("kvs.namespace-remove", { namespace }).catch((err: unknown) => options.onError(toFluxError(err, errno.EIO)));
+      // Until the link is there, the output is found in the namespace.
+      options.primary
+        .write([link])
+        .then(() => h.rpc("kvs.namespace-remove", { namespace }))
+        .catch((err: unknown) => options.onError(toFluxError(err, errno.EIO)));
     },
   };
 }

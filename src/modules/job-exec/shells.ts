@@ -14,7 +14,7 @@ import { termSignal } from "../../formats/waitstatus.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 import { int, jobid, str, uint } from "../../message/unpack.ts";
 import { jobOrderSpec, reportSpec } from "../../shell/protocol.ts";
-import { killOrphans } from "./orphans.ts";
+import { killOrphans } from "../../shell/orphans.ts";
 import { killGroups, type Lease, Pool, type PoolOptions } from "./pool.ts";
 
 interface ActiveShell {
@@ -37,6 +37,7 @@ export interface Shells {
   stop(): void;
 }
 
+const SIGKILL = 9;
 const SHELL_EVENT = /^shell-(\d+)\.kill$/;
 
 export async function startShells(h: Flux, options: PoolOptions): Promise<Shells> {
@@ -92,8 +93,12 @@ export async function startShells(h: Flux, options: PoolOptions): Promise<Shells
     const { id, type } = request.unpack({ id: jobid, type: str });
     const shell = active.get(String(id));
     if (shell === undefined) return;
-    if (type === "kill") signalShell(shell, request.unpack({ signum: int }).signum);
-    else if (type === "kill-shell") {
+    if (type === "kill") {
+      const { signum } = request.unpack({ signum: int });
+      signalShell(shell, signum);
+      // The last means: it is for all of the job, also for what has left its task's process group and holds its output.
+      if (signum === SIGKILL) killOrphans(shell.namespace, uri);
+    } else if (type === "kill-shell") {
       if (shell.lease?.cancel() === true) end(shell, { id, shell_rank: shell.shellRank, phase: "exited", status: 9 });
       else shell.lease?.kill(shell.pids);
     } else shell.lease?.order(request.payload);

@@ -1,7 +1,8 @@
 // Eventlogs: writes events to job.XXXX.eventlog in the KVS (RFC 16). What is posted while a commit is on its way goes
 // into the next one, so that a busy job manager makes few large commits and an idle one commits at once.
 //
-// A response that says something is done waits for the commit that makes it so.
+// A response that says something is done waits for the commit that makes it so. Commits that no response waits for are
+// lazy. One that a response waits for doesn't wait for lazy ones before it: the KVS keeps their order.
 import { append, type KvsOp } from "../../client/kvs.ts";
 import { jobKvsPath, type JobId } from "../../formats/fluid.ts";
 import { type FluxError, toFluxError } from "../../message/errno.ts";
@@ -16,14 +17,16 @@ interface Batch {
 }
 
 export interface EventlogsOptions {
-  readonly commit: (operations: KvsOp[]) => Promise<unknown>;
+  readonly commit: (operations: KvsOp[], lazy: boolean) => Promise<unknown>;
   readonly log: (text: string) => void;
 }
 
 export class Eventlogs {
   readonly #options: EventlogsOptions;
   #batch: Batch = newBatch();
-  #committing = false;
+  /** Commits on their way, and those of them that somebody waits for. */
+  #committing = 0;
+  #urgent = 0;
   #idle: (() => void)[] = [];
   commits = 0;
 
@@ -47,33 +50,37 @@ export class Eventlogs {
 
   /** Commits what has piled up, now or as soon as the commit that is on its way is done. */
   flush(): void {
-    if (this.#committing) return;
+    const lazy = this.#batch.waiting.length === 0;
+    if (lazy ? this.#committing > 0 : this.#urgent > 0) return;
     const batch = this.#take();
     if (batch.text.size === 0) {
+      if (this.#committing > 0) return void this.#batch.waiting.push(...batch.waiting);
       this.#tell(batch, undefined);
       if (this.#isEmpty()) this.#settle();
       return;
     }
-    this.#committing = true;
+    this.#committing++;
+    if (!lazy) this.#urgent++;
     this.commits++;
     const operations = Array.from(batch.text, ([id, text]) => append(jobKvsPath(id, "eventlog"), text));
-    this.#options.commit(operations).then(
-      () => this.#done(batch, undefined),
-      (err: unknown) => this.#done(batch, toFluxError(err)),
+    this.#options.commit(operations, lazy).then(
+      () => this.#done(batch, lazy, undefined),
+      (err: unknown) => this.#done(batch, lazy, toFluxError(err)),
     );
   }
 
   /** Resolves when everything is in the KVS (or failed to get there). */
   settled(): Promise<void> {
-    if (!this.#committing && this.#isEmpty()) return Promise.resolve();
+    if (this.#committing === 0 && this.#isEmpty()) return Promise.resolve();
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#idle.push(resolve);
     this.flush();
     return promise;
   }
 
-  #done(batch: Batch, error: FluxError | undefined): void {
-    this.#committing = false;
+  #done(batch: Batch, lazy: boolean, error: FluxError | undefined): void {
+    this.#committing--;
+    if (!lazy) this.#urgent--;
     if (error !== undefined) this.#options.log(`eventlogs of ${batch.text.size} jobs could not be updated: ${error.message}`);
     this.#tell(batch, error);
     this.flush();

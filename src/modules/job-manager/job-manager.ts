@@ -148,7 +148,7 @@ export function createManager(h: Flux, context: ModuleContext): JobManager {
   const raiseSafely = (job: Job, type: string, severity: number, note: string): void =>
     logFailure(h, job, () => raise(job, { type, severity, note }));
   const queues = new Queues();
-  const eventlogs = new Eventlogs({ commit: (operations) => kvsCommit(h, operations), log: (text) => h.log(2, text) });
+  const eventlogs = new Eventlogs({ commit: (operations, lazy) => kvsCommit(h, operations, { lazy }), log: (text) => h.log(2, text) });
   const journal = new Journal({
     activeJobs: () => core.active.values(),
     inactiveIds: () => core.inactive.ids(),

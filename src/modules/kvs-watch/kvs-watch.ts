@@ -22,7 +22,7 @@ import { type Blobref, blobrefToHash } from "../../formats/blobref.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno } from "../../message/errno.ts";
 import { int, obj, opt, str, unpack } from "../../message/unpack.ts";
-import { normalizeKey } from "../kvs/key.ts";
+import { normalizeKey } from "../../formats/kvs-key.ts";
 import { FULL, INITIAL_SENTINEL, type State, STREAM, UNIQ, WAITCREATE, WATCH, WATCH_APPEND, Watcher } from "./watcher.ts";
 
 const WATCHERS_MAX = 100_000;

@@ -110,8 +110,8 @@ export class Follower implements Namespaces {
 
   /** Sends it to rank 0; resolves when this rank has the root that it made. */
   async #relay(topic: string, request: CommitRequest, more: { nprocs?: number }): Promise<CommitResult> {
-    const { name, namespace, flags, snapshot, ops } = request;
-    const answer = await this.#h.rpc(topic, { ops, name, namespace, flags, snapshot, ...more }, { nodeid: 0 });
+    const { name, namespace, flags, snapshot, lazy, ops } = request;
+    const answer = await this.#h.rpc(topic, { ops, name, namespace, flags, snapshot, lazy, ...more }, { nodeid: 0 });
     const result = unpack(answer, { rootref: str, rootseq: int });
     const root = this.#roots.get(namespace);
     if (root === undefined) throw new FluxError(errno.EOPNOTSUPP);

@@ -3,7 +3,7 @@
 //
 //   kvs.lookup         { key, flags, namespace | rootdir } → { val }          READDIR 1, READLINK 2, TREEOBJ 16
 //   kvs.lookup-plus    { the same, rootseq?, skip? } → { val, rootseq, rootref, total? } or { errno: ENOENT, rootseq, rootref }
-//   kvs.commit         { namespace, flags, ops: [{ key, flags, dirent }], snapshot? } → { rootref, rootseq }
+//   kvs.commit         { namespace, flags, ops: [{ key, flags, dirent }], snapshot?, lazy? } → { rootref, rootseq }
 //   kvs.fence          { the same, name, nprocs } → { rootref, rootseq }
 //   kvs.getroot        { namespace } → { owner, rootseq, rootref, flags, namespace }
 //   kvs.wait-version   { namespace, rootseq } → { rootseq, rootref }
@@ -13,7 +13,8 @@
 //   kvs.relaycommit, kvs.relayfence, kvs.pin    between ranks
 //
 // `skip` asks for the blobs of a valref from that index on (`total` says how many there are). `snapshot` false says that
-// the requester won't come back for the root that its commit makes, which need not be written to disk then.
+// the requester won't come back for the root that its commit makes, which need not be written to disk then. `lazy` says that nobody waits: on a busy
+// instance the commit is joined with others for some milliseconds. Commits to a namespace keep their order in any case.
 //
 // A namespace that does not exist is ENOTSUP; one of another user EPERM.
 //
@@ -27,13 +28,13 @@ import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
 import { arr, def, bool, int, obj, opt, str, uint } from "../../message/unpack.ts";
 import { isOwner, requireOwnerOrUser } from "../../message/roles.ts";
-import { hashAttribute } from "../content/content.ts";
+import { hashAttribute } from "../../client/content.ts";
 import { Checkpointer, configuredPeriod_ms, lastCheckpoint, PERIOD_MS } from "./checkpoint.ts";
 import { dirText } from "./dir.ts";
 import { DirCache } from "./dir-cache.ts";
 import { dirrefEntry, type Entry, refCount, refsFrom, typeOf, valrefEntry } from "./entry.ts";
 import { Follower } from "./follower.ts";
-import { normalizeKey } from "./key.ts";
+import { normalizeKey } from "../../formats/kvs-key.ts";
 import { Leader } from "./leader.ts";
 import { checkReadable, type Found, type Root, TREEOBJ, walk } from "./lookup.ts";
 import { type CommitRequest, type NamespaceRoot, type Namespaces, NO_MERGE, PRIMARY, SYNC, USERID_UNKNOWN } from "./namespaces.ts";
@@ -395,10 +396,10 @@ function rootdirRef(rootdir: JsonObject): Blobref {
 }
 
 function commitRequest(req: Request, name: string): CommitRequest {
-  const { namespace, flags, ops, snapshot } = req.unpack({ namespace: str, flags: int, ops: arr(obj), snapshot: def(bool, true) });
+  const { namespace, flags, ops, snapshot, lazy } = req.unpack({ namespace: str, flags: int, ops: arr(obj), snapshot: def(bool, true), lazy: def(bool, false) });
   if ((flags & ~(NO_MERGE | SYNC)) !== 0) throw new FluxError(errno.EINVAL, `unknown commit flags ${flags}`);
   if (ops.length > OPERATIONS_MAX) throw new FluxError(errno.E2BIG, `a commit of ${ops.length} operations (limit ${OPERATIONS_MAX})`);
-  return { name, namespace, flags, snapshot, ops, operations: ops.map(parseOperation) };
+  return { name, namespace, flags, snapshot, lazy, ops, operations: ops.map(parseOperation) };
 }
 
 /** What a guest puts in his namespace must not lead to blobs that are not his. */

@@ -13,7 +13,7 @@ import type { Flux } from "../../client/flux.ts";
 import { type Blobref, blobrefToHash, type HashName } from "../../formats/blobref.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
-import type { Clock } from "../../os/clock.ts";
+import type { Clock, Timer } from "../../os/clock.ts";
 import { blobMessage, copyDir, type Dir, dirText, emptyDir, seal } from "./dir.ts";
 import type { DirCache } from "./dir-cache.ts";
 import { Fences } from "./fence.ts";
@@ -32,6 +32,9 @@ const OPEN_DIRS_MAX = 4000;
 const CHEAP_MS = 4;
 const DELAY_FACTOR = 3;
 const DELAY_MAX_MS = 500;
+/** Batches of lazy commits only: so many at once, then one in this time. */
+const LAZY_BURST = 8;
+const LAZY_MS = 5;
 
 interface Pending extends CommitRequest {
   resolve(result: CommitResult): void;
@@ -50,6 +53,10 @@ interface Namespace {
   queue: Pending[];
   /** A run is scheduled or under way. */
   running: boolean;
+  /** Set while there are only lazy commits and these wait for their time. */
+  lazyTimer: Timer | undefined;
+  /** When the lazy batches so far would have ended, had they kept to their interval. */
+  lazyUntil_ms: number;
   removed: boolean;
   /** Directories sealed in this batch or before must stay readable. */
   pinned: number;
@@ -131,6 +138,8 @@ export class Leader implements Namespaces {
       waiters: new VersionWaiters(),
       queue: [],
       running: false,
+      lazyTimer: undefined,
+      lazyUntil_ms: 0,
       removed: false,
       pinned: this.#batch,
       opened: 0,
@@ -160,7 +169,8 @@ export class Leader implements Namespaces {
     }
     return new Promise((resolve, reject) => {
       namespace.queue.push({ ...request, resolve, reject });
-      this.#schedule(namespace);
+      if (request.lazy) this.#scheduleLazy(namespace);
+      else this.#schedule(namespace);
     });
   }
 
@@ -177,6 +187,8 @@ export class Leader implements Namespaces {
   #schedule(namespace: Namespace): void {
     if (namespace.running) return;
     namespace.running = true;
+    this.#options.clock.clear(namespace.lazyTimer);
+    namespace.lazyTimer = undefined;
     const run = (): void => {
       this.#run(namespace).catch((err: unknown) => {
         // Only a defect gets here. Nobody may wait for ever because of it.
@@ -187,6 +199,16 @@ export class Leader implements Namespaces {
     };
     if (this.#delay_ms > 0) this.#options.clock.setTimer(this.#delay_ms, run);
     else setImmediate(run);
+  }
+
+  /** At once after a quiet time; otherwise when it is time again, or when somebody waits. */
+  #scheduleLazy(namespace: Namespace): void {
+    if (namespace.running || namespace.lazyTimer !== undefined) return;
+    const now_ms = this.#options.clock.monotonic_ms();
+    namespace.lazyUntil_ms = Math.max(namespace.lazyUntil_ms, now_ms) + LAZY_MS;
+    const wait_ms = namespace.lazyUntil_ms - now_ms - LAZY_BURST * LAZY_MS;
+    if (wait_ms <= 0) return this.#schedule(namespace);
+    namespace.lazyTimer = this.#options.clock.setTimer(wait_ms, () => this.#schedule(namespace));
   }
 
   async #run(namespace: Namespace): Promise<void> {

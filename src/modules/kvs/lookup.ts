@@ -4,7 +4,7 @@ import type { Treeobj } from "../../formats/treeobj.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 import type { Dir } from "./dir.ts";
 import { decodeEntry, dirrefOf, type Entry, typeOf } from "./entry.ts";
-import { namesOf, normalizeKey } from "./key.ts";
+import { namesOf, normalizeKey } from "../../formats/kvs-key.ts";
 import { LINKS_MAX } from "./transaction.ts";
 
 export const READDIR = 1;

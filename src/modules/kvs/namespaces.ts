@@ -33,6 +33,8 @@ export interface CommitRequest {
   readonly flags: number;
   /** The requester may use the root that the commit makes later on: keep it. */
   readonly snapshot: boolean;
+  /** Nobody waits for it: it may be joined with what comes a little later. */
+  readonly lazy: boolean;
   readonly operations: readonly Operation[];
   /** The same as they came. */
   readonly ops: readonly JsonObject[];

@@ -9,7 +9,7 @@ import { errno, FluxError } from "../../message/errno.ts";
 import { json, str, uint, unpack } from "../../message/unpack.ts";
 import { type BlobSink, type Change, copyDir, type Dir, emptyDir, INLINE_MAX_CHARS, setEntry, undo, valueEntry } from "./dir.ts";
 import { decodeEntry, dirrefOf, type Entry, typeOf } from "./entry.ts";
-import { namesOf, normalizeKey } from "./key.ts";
+import { namesOf, normalizeKey } from "../../formats/kvs-key.ts";
 
 export const APPEND = 32;
 /** Links that one key may lead through. */

@@ -14,12 +14,6 @@ import { errno, FluxError } from "../../message/errno.ts";
 
 export type RMethod = "configuration" | "kvs" | "job-info" | "dynamic-discovery" | "reload";
 
-/** R as payloads have it: an empty set keeps an (empty) nodelist, which stock clients expect. */
-export function encodeR(R: Rset): JsonObject {
-  if (!R.isEmpty) return R.encode();
-  return { version: 1, execution: { R_lite: [], starttime: R.starttime, expiration: R.expiration, nodelist: [""] } };
-}
-
 /** R without the scheduler's part. */
 export function withoutScheduling(R: Rset): Rset {
   if (R.scheduling === undefined) return R;

@@ -15,6 +15,7 @@
 //   resource.monitor-force-down { ranks }         as if they had left
 // On every rank:
 //   resource.topo-reduce, topo-get                discovery.ts
+import { encodeR } from "../../client/resources.ts";
 import { Flux } from "../../client/flux.ts";
 import { defineModule, type ModuleContext, type ModuleHooks } from "../../client/module.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
@@ -32,7 +33,7 @@ import { Acquire } from "./acquire.ts";
 import { loadR, parseResourceConfig, type ResourceConfig, verifyNode } from "./config.ts";
 import { loadXmlDirectory, localR, Upward } from "./discovery.ts";
 import { DrainState, hostsOf, overwriteOf, parseDrainMode } from "./drain.ts";
-import { encodeR, fromParent, rankConfigured, type RMethod, targetsToRanks, withoutScheduling } from "./inventory.ts";
+import { fromParent, rankConfigured, type RMethod, targetsToRanks, withoutScheduling } from "./inventory.ts";
 import { Journal } from "./journal.ts";
 import { appendEvents, readKey, storeCheckpoint, storeR } from "./store.ts";
 

@@ -9,19 +9,20 @@
 //
 // Arguments: queue-depth=N|unlimited (also mode=limited=N, mode=unlimited), log-level=LEVEL.
 //
-// R goes to the KVS (job.ID.R) before the job manager hears of it; all allocations of a turn in one transaction.
+// R goes to the KVS (job.ID.R) before the job manager hears of it; all allocations of a turn in one transaction. Nothing
+// waits for that: the KVS keeps the order of commits, so R is there whenever the job's eventlog says that it has some.
 import type { Flux } from "../../client/flux.ts";
 import { kvsCommit, kvsGetText, putJson } from "../../client/kvs.ts";
 import { defineModule, type ModuleContext, type ModuleHooks } from "../../client/module.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
 import { allowUser } from "../../client/service.ts";
-import { formatJobId, jobKvsPath } from "../../formats/fluid.ts";
+import { formatJobId, type JobId, jobKvsPath } from "../../formats/fluid.ts";
 import { IdSet } from "../../formats/idset.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { Rset, rsetShort } from "../../formats/rset.ts";
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import { arr, bool, def, int, jobid, json, num, obj, opt, str, unpack } from "../../message/unpack.ts";
-import { encodeR } from "../resource/inventory.ts";
+import { encodeR } from "../../client/resources.ts";
 import { INSUFFICIENT, Pool } from "./pool.ts";
 import { Queue, type Waiting } from "./queue.ts";
 import { parseRequest, type ResourceRequest } from "./request.ts";
@@ -180,11 +181,15 @@ class Scheduler {
       pool.adopt(id, free === undefined ? R : R.slice(R.ranks.subtract(IdSet.parse(free))));
     } catch (err) {
       this.#log(LOG_ERR, `hello: job ${formatJobId(id, "f58")}: ${toFluxError(err).message}`);
-      const raised = { id, type: "scheduler-restart", severity: 0, note: "failed to reallocate R for running job" };
-      this.#h.rpc("job-manager.raise", raised).catch((failure: unknown) => {
-        this.#log(LOG_ERR, `error raising fatal exception on ${formatJobId(id, "f58")}: ${toFluxError(failure).message}`);
-      });
+      this.#raise(id, "scheduler-restart", "failed to reallocate R for running job");
     }
+  }
+
+  /** A fatal exception: the job ends and gives its resources back. */
+  #raise(id: JobId, type: string, note: string): void {
+    this.#h.rpc("job-manager.raise", { id, type, severity: 0, note }).catch((err: unknown) => {
+      this.#log(LOG_ERR, `error raising fatal exception on ${formatJobId(id, "f58")}: ${toFluxError(err).message}`);
+    });
   }
 
   // ---- requests of the job manager
@@ -288,7 +293,7 @@ class Scheduler {
       if (n === TURN_MAX - 1) this.#wake();
     }
     if (given.length === 0) return;
-    this.#commit(given).catch((err: unknown) => this.#log(LOG_ERR, `alloc: KVS commit failed: ${toFluxError(err).message}`));
+    this.#give(given);
   }
 
   /** R; INSUFFICIENT; undefined when the job was denied. */
@@ -307,17 +312,13 @@ class Scheduler {
     }
   }
 
-  async #commit(given: readonly { job: PendingJob; R: Rset }[]): Promise<void> {
+  #give(given: readonly { job: PendingJob; R: Rset }[]): void {
     const encoded = given.map(({ job, R }) => ({ job, R: R.encode(), summary: rsetShort(R) }));
-    try {
-      await kvsCommit(this.#h, encoded.map(({ job, R }) => putJson(jobKvsPath(job.id, "R"), R)));
-    } catch (err) {
-      for (const { job } of encoded) {
-        this.#pool?.free(job.id, undefined, true);
-        this.#answer(job.reply, { id: job.id, type: DENY, note: `R could not be stored: ${toFluxError(err).message}` });
-      }
-      throw err;
-    }
+    kvsCommit(this.#h, encoded.map(({ job, R }) => putJson(jobKvsPath(job.id, "R"), R)), { lazy: true }).catch((err: unknown) => {
+      this.#log(LOG_ERR, `alloc: KVS commit failed: ${toFluxError(err).message}`);
+      // Without its R a job can't be brought back after a restart, nor its resources be accounted for.
+      for (const { job } of encoded) this.#raise(job.id, "alloc", `R could not be stored: ${toFluxError(err).message}`);
+    });
     for (const { job, R, summary } of encoded) {
       this.#answer(job.reply, { id: job.id, type: SUCCESS, R, annotations: { sched: { resource_summary: summary } } });
     }

@@ -4,7 +4,7 @@ import { blobrefOf } from "../../../src/formats/blobref.ts";
 import { encodeTreeobj, symlinkObject, valObject, valrefObject } from "../../../src/formats/treeobj.ts";
 import { type Dir, dirText, emptyDir, seal, setEntry, undo, valueEntry } from "../../../src/modules/kvs/dir.ts";
 import { appendRef, dirrefEntry, dirrefOf, encodeEntry, refCount, refsFrom, typeOf, valBase64, valEntry, valrefEntry } from "../../../src/modules/kvs/entry.ts";
-import { normalizeKey } from "../../../src/modules/kvs/key.ts";
+import { normalizeKey } from "../../../src/formats/kvs-key.ts";
 
 const refs = Array.from({ length: 5 }, (_, i) => blobrefOf(Buffer.from(String(i))));
 

@@ -1,4 +1,4 @@
-// Link: a way for a Flux handle to exchange messages with its broker. The kinds live in src/transport.
+// Link: a way for a Flux handle to exchange messages with its broker. The other files of this folder are its kinds.
 import type { FluxError } from "../message/errno.ts";
 import type { Message } from "../message/message.ts";
 

@@ -1,7 +1,7 @@
 // Orphans: processes of a job whose shell was killed. They are known by their environment, because a shell that dies early has told
 // nobody of its tasks, and because a task may have left its process group.
 import { readdirSync, readFileSync } from "node:fs";
-import { sendSignal } from "../../os/spawn.ts";
+import { sendSignal } from "../os/spawn.ts";
 
 /** Kills every process of ours that was started in this job of this instance. Returns how many there were. */
 export function killOrphans(namespace: string, uri: string): number {
