@@ -15,8 +15,9 @@ function restoreKeptVariables(): void {
 
 async function main(words: readonly string[]): Promise<number> {
   const [name, ...rest] = words;
-  if (name === undefined || name === "-h" || name === "--help" || name === "help") return help(name === undefined, rest);
-  if (name === "-V" || name === "--version") return main(["version", ...rest]);
+  if (name === undefined) return commands("stderr");
+  if (name === "--help" || (name === "help" && rest.length === 0)) return commands("stdout");
+  if (name.startsWith("-")) return afterOptions(words);
   const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (entry === undefined) {
     writeStderr(`flux: '${name}' is not a flux command. See 'flux --help'\n`);
@@ -26,16 +27,24 @@ async function main(words: readonly string[]): Promise<number> {
   return runCommand(command, rest);
 }
 
-async function help(missing: boolean, words: readonly string[]): Promise<number> {
-  if (words.length > 0 && Object.hasOwn(COMMANDS, "help")) {
-    const [{ default: command }, { runCommand }] = await Promise.all([(COMMANDS["help"] as (typeof COMMANDS)[string]).load(), import("./cli/command.ts")]);
-    return runCommand(command, words);
+async function afterOptions(words: readonly string[]): Promise<number> {
+  const [{ takeFrontOptions }, { reportError }] = await Promise.all([import("./cli/front.ts"), import("./cli/command.ts")]);
+  let rest: readonly string[];
+  try {
+    rest = await takeFrontOptions(words);
+  } catch (err) {
+    return reportError("flux", "getopt", err);
   }
+  return main(rest);
+}
+
+/** The list of commands: an answer, or what to say when no command was given. */
+async function commands(stream: "stdout" | "stderr"): Promise<number> {
   const { commandList } = await import("./cli/command-list.ts");
-  const text = commandList();
-  if (missing) writeStderr(`${text}\n`);
-  else console.log(text);
-  return missing ? 1 : 0;
+  const text = `${commandList()}\n`;
+  if (stream === "stderr") writeStderr(text);
+  else process.stdout.write(text);
+  return stream === "stderr" ? 1 : 0;
 }
 
 restoreKeptVariables();

@@ -1,7 +1,10 @@
 // The list of commands as `flux` and `flux help` show it: in groups, one line each.
 import { COMMANDS, type CommandEntry } from "./commands.ts";
+import { FRONT_OPTIONS } from "./front.ts";
+import { optionHelp } from "./getopt.ts";
 
 const GROUPS: readonly (readonly [title: string, names: readonly string[]])[] = [
+  ["start an instance", ["start"]],
   ["run and submit jobs, allocate resources", ["submit", "run", "bulksubmit", "alloc", "batch"]],
   [
     "list and interact with jobs",
@@ -22,7 +25,8 @@ export function commandList(commands: Readonly<Record<string, CommandEntry>> = C
     .map(([title, names]) => [title, names.filter((name) => shown.includes(name))] as const)
     .filter(([, names]) => names.length > 0)
     .map(([title, names]) => `${title}\n${names.map((name) => `   ${name.padEnd(18)} ${commands[name]?.summary ?? ""}`).join("\n")}`);
-  return `Usage: flux COMMAND [OPTIONS] ARGS
+  return `Usage: flux [OPTIONS] COMMAND ARGS
+${optionHelp(FRONT_OPTIONS).join("\n")}
 
 ${sections.join("\n\n")}
 

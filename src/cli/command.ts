@@ -191,7 +191,7 @@ async function dispatch(spec: CommandSpecAny, words: readonly string[], program:
 
 function missingSubcommand(spec: CommandSpecAny, first: string | undefined, path: string): number {
   const lines = (spec.subcommands ?? []).map((s) => `   ${s.name.padEnd(18)} ${s.summary}`);
-  const help = `Usage: ${path} SUBCOMMAND [OPTIONS]\n\n${spec.details ?? spec.summary}\n\nSubcommands:\n${lines.join("\n")}`;
+  const help = `Usage: ${path} SUBCOMMAND [OPTIONS]\n\n${detailsOf(spec)}\n\nSubcommands:\n${lines.join("\n")}`;
   if (first === "-h" || first === "--help") {
     console.log(help);
     return 0;
@@ -214,8 +214,13 @@ function parseOptions(spec: CommandSpecAny, words: readonly string[], path: stri
     throw err;
   }
   const usage = `Usage: ${path} ${spec.usage ?? "[OPTIONS]"}`.trimEnd();
-  console.log([usage, "", spec.details ?? spec.summary, "", "Options:", ...optionHelp(spec.options ?? {})].join("\n"));
+  console.log([usage, "", detailsOf(spec), "", "Options:", ...optionHelp(spec.options ?? {})].join("\n"));
   return undefined;
+}
+
+/** What a command does: a text of its own, or the line of the list as a sentence. */
+function detailsOf(spec: CommandSpecAny): string {
+  return spec.details ?? `${spec.summary.slice(0, 1).toUpperCase()}${spec.summary.slice(1)}.`;
 }
 
 function problemText(problem: GetoptProblem, style: ErrorStyle): string {

@@ -40,6 +40,20 @@ test("a command that does not exist yet says so", async () => {
   expect(stderr).toStartWith("flux: 'nosuch' is not a flux command");
 });
 
+test("options of flux itself", async () => {
+  const unknown = await flux(["--nosuch", "getattr", "rank"]);
+  expect(unknown).toEqual({ stdout: "", stderr: "flux: unrecognized option '--nosuch'\nTry 'flux --help' for more information.\n", code: 1 });
+  const top = await instance.flux(["-p", "-r", "getattr", "size"]);
+  expect(top).toEqual({ stdout: "1\n", stderr: "", code: 0 });
+});
+
+test("flux -p and -r speak to enclosing instances", async () => {
+  const script = "flux getattr instance-level; flux -p getattr instance-level; flux --root getattr instance-level; flux -p kvs namespace list | grep -c job";
+  const inner = ["flux", "start", "flux", "run", "flux", "start", "sh", "-c", script];
+  const { stdout, code } = await instance.flux(["run", ...inner]);
+  expect([stdout, code]).toEqual(["2\n1\n0\n1\n", 0]);
+});
+
 test.each([[["getattr", "rank"]], [["run", "true"]], [["jobs"]], [["kvs", "get", "x"]]])("flux %j: a broker that isn't there", async (args) => {
   const { stderr, code } = await flux(args, { env: { FLUX_URI: "local:///nonexistent/local-0" } });
   expect(stderr).toContain("/nonexistent/local-0");
