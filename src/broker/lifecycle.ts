@@ -12,7 +12,7 @@ import type { Log } from "./log.ts";
 import type { ModuleHost } from "./module-host.ts";
 import { isOnline } from "./overlay/children.ts";
 import type { Overlay } from "./overlay/overlay.ts";
-import type { Programs } from "./programs.ts";
+import { type Programs, SHUTDOWN_GRACE_MS, SIGNAL_GRACE_MS } from "./programs.ts";
 import { loadBuiltin, rc1Modules } from "./registry.ts";
 import { RC1_DEFAULT, RC3_DEFAULT } from "./setup-attributes.ts";
 import { eventOfParent, type State, StateMachine, stateNumber, STATES } from "./state-machine.ts";
@@ -82,11 +82,12 @@ export class Lifecycle {
   kill(now: boolean): void {
     const { programs, log } = this.#options;
     this.#expedited = true;
+    const grace_ms = now ? 0 : SIGNAL_GRACE_MS;
     // An instance that never came to run its program has not succeeded.
     if (stateNumber(this.state) < stateNumber("run")) this.fail(1);
     switch (this.state) {
       case "init":
-        if (programs.has("rc1")) programs.abort("rc1", now);
+        if (programs.has("rc1")) programs.abort("rc1", grace_ms);
         else this.#post("panic");
         return;
       case "join":
@@ -96,13 +97,13 @@ export class Lifecycle {
       case "quorum":
         return this.#post("quorum-fail");
       case "run":
-        if (programs.has("rc2")) programs.abort("rc2", now);
+        if (programs.has("rc2")) programs.abort("rc2", grace_ms);
         else this.#post("shutdown");
         return;
       case "cleanup":
-        return programs.abort("cleanup", now);
+        return programs.abort("cleanup", grace_ms);
       case "finalize":
-        return programs.abort("rc3", now);
+        return programs.abort("rc3", grace_ms);
       case "load-builtins":
         return this.#post("builtins-fail");
       default:
@@ -117,7 +118,7 @@ export class Lifecycle {
     if (rank !== 0) throw new FluxError(errno.EINVAL, "shutdown may only be initiated on rank 0");
     const norestart = Number(this.#options.attrs.get("broker.exit-norestart") ?? 0);
     if (norestart >= 1) this.#exitCode = norestart;
-    if (programs.has("rc2")) programs.abort("rc2");
+    if (programs.has("rc2")) programs.abort("rc2", SHUTDOWN_GRACE_MS);
     else this.#post("shutdown");
   }
 
@@ -336,7 +337,7 @@ export class Lifecycle {
     const { h, programs, rank, attrs, clock } = this.#options;
     if (rank > 0) return this.#post("cleanup-none");
     const limit_s = duration(attrs.get("broker.cleanup-timeout") ?? "none");
-    if (this.#expedited && Number.isFinite(limit_s)) clock.setTimer(limit_s * 1000, () => programs.abort("cleanup")).unref();
+    if (this.#expedited && Number.isFinite(limit_s)) clock.setTimer(limit_s * 1000, () => programs.abort("cleanup", SIGNAL_GRACE_MS)).unref();
     const code = await programs.run("cleanup");
     this.fail(code);
     await cleanUpJobs(h);

@@ -23,8 +23,10 @@ export interface ProgramsOptions {
   readonly log: (level: 3 | 6, text: string) => void;
 }
 
-/** After SIGHUP, how long a program may take before it is killed. */
-const HANGUP_GRACE_MS = 30_000;
+/** After SIGHUP, how long a program may take before it is killed, when the instance is shut down. */
+export const SHUTDOWN_GRACE_MS = 30_000;
+/** The same when a signal ends the broker: whoever sent it kills us when we take long. */
+export const SIGNAL_GRACE_MS = 5000;
 /** What a killed program's signal is called, as strsignal(3) has it. */
 export const SIGNAL_TEXTS: Readonly<Record<number, string>> = {
   1: "Hangup",
@@ -51,7 +53,8 @@ export class Programs {
   readonly #options: ProgramsOptions;
   readonly #commands = new Map<string, Command[]>();
   readonly #running = new Map<string, Running>();
-  readonly #aborted = new Set<string>();
+  /** With the grace that each was given. */
+  readonly #aborted = new Map<string, number>();
 
   constructor(options: ProgramsOptions) {
     this.#options = options;
@@ -83,20 +86,20 @@ export class Programs {
     return exitCode;
   }
 
-  /** Ends what runs under `name`: SIGHUP, later SIGKILL (at once when `now`). What has not started yet ends as it starts. */
-  abort(name: string, now: boolean = false): void {
+  /** Ends what runs under `name`: SIGHUP, and SIGKILL after `grace_ms` (0: at once) or the second time. What has not started yet ends as it starts. */
+  abort(name: string, grace_ms: number): void {
     const again = this.#aborted.has(name);
-    this.#aborted.add(name);
+    this.#aborted.set(name, grace_ms);
     const running = this.#running.get(name);
     if (running === undefined) return;
-    if (now || again) return this.#signal(running, "SIGKILL");
-    this.#hangUp(running);
+    if (grace_ms === 0 || again) return this.#signal(running, "SIGKILL");
+    this.#hangUp(running, grace_ms);
   }
 
-  #hangUp(running: Running): void {
+  #hangUp(running: Running, grace_ms: number): void {
     this.#signal(running, "SIGHUP");
     this.#signal(running, "SIGCONT");
-    running.timer ??= this.#options.clock.setTimer(HANGUP_GRACE_MS, () => this.#signal(running, "SIGKILL"));
+    running.timer ??= this.#options.clock.setTimer(grace_ms, () => this.#signal(running, "SIGKILL"));
   }
 
   #signal(running: Running, signal: string): void {
@@ -125,7 +128,8 @@ export class Programs {
       return report(error.errno === errno.ENOENT ? 127 : 126, strerror(error.errno));
     }
     this.#running.set(name, running);
-    if (this.#aborted.has(name)) this.#hangUp(running);
+    const grace_ms = this.#aborted.get(name);
+    if (grace_ms !== undefined) this.#hangUp(running, grace_ms);
     const { status } = await running.child.exited;
     this.#running.delete(name);
     clock.clear(running.timer);
