@@ -1,6 +1,7 @@
 // An instance for a benchmark: started by the executable under test, used from outside through its URI, ended by
 // closing the initial program's standard input.
 import { spawn } from "node:child_process";
+import { dirname } from "node:path";
 
 export interface Instance {
   readonly uri: string;
@@ -35,15 +36,15 @@ export function timeCommand(command: string, args: readonly string[], env: NodeJ
   });
 }
 
-/** An environment in which only `flux` decides which Flux is used. */
-export function cleanEnvironment(): NodeJS.ProcessEnv {
-  const env: NodeJS.ProcessEnv = { PATH: process.env["PATH"], HOME: process.env["HOME"], LANG: "C.UTF-8", TERM: "dumb" };
+/** An environment in which only `flux` decides which Flux is used: it is the one that its jobs and scripts find. */
+export function cleanEnvironment(flux: string): NodeJS.ProcessEnv {
+  const env: NodeJS.ProcessEnv = { PATH: `${dirname(flux)}:${process.env["PATH"]}`, HOME: process.env["HOME"], LANG: "C.UTF-8", TERM: "dumb" };
   if (process.env["TMPDIR"] !== undefined) env["TMPDIR"] = process.env["TMPDIR"];
   return env;
 }
 
 export async function startInstance(flux: string, size: number): Promise<Instance> {
-  const env = cleanEnvironment();
+  const env = cleanEnvironment(flux);
   const script = 'echo "URI=$FLUX_URI"; echo "PIDS=$(flux exec flux getattr broker.pid | tr "\\n" " ")"; echo READY; read line';
   const child = spawn(flux, ["start", `--test-size=${size}`, "bash", "-c", script], { env, stdio: ["pipe", "pipe", "inherit"] });
   const text = await new Promise<string>((resolve, reject) => {

@@ -29,7 +29,7 @@ function command(name: string, args: readonly string[], extra: Partial<Line> = {
 }
 
 function start(name: string, args: readonly string[], extra: Partial<Line> = {}): Line {
-  return { name, unit: "s", ...extra, measure: (flux) => timeCommand(flux, ["start", ...args], cleanEnvironment()) };
+  return { name, unit: "s", ...extra, measure: (flux) => timeCommand(flux, ["start", ...args], cleanEnvironment(flux)) };
 }
 
 function throughput(name: string, jobs: number, args: readonly string[], extra: Partial<Line> = {}): Line {

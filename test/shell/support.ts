@@ -11,7 +11,7 @@ import { formatJobId, jobKvsPath } from "../../src/formats/fluid.ts";
 import { parseEventlog, type EventlogEntry } from "../../src/formats/eventlog.ts";
 import { wrapNone } from "../../src/formats/signature.ts";
 import { encodeJson, type Json, type JsonObject } from "../../src/formats/json.ts";
-import { arr, fields, int, jobid, num, obj, opt, str, unpack } from "../../src/message/unpack.ts";
+import { arr, bool, def, fields, int, jobid, num, obj, opt, str, unpack } from "../../src/message/unpack.ts";
 import { errno, FluxError } from "../../src/message/errno.ts";
 import { spawnProcess } from "../../src/os/spawn.ts";
 import { createJobExec } from "../../src/modules/job-exec/job-exec.ts";
@@ -78,7 +78,7 @@ export function jobspec(command: readonly string[], options: SpecOptions = {}): 
 
 interface FakeKvs {
   readonly namespaces: Map<string, Map<string, string>>;
-  readonly commits: { namespace: string; ops: number }[];
+  readonly commits: { namespace: string; ops: number; lazy: boolean }[];
   /** Called for each commit; may delay it. */
   slow: (() => Promise<void>) | undefined;
 }
@@ -103,11 +103,11 @@ function fakeKvs(state: FakeKvs) {
           return { val: { ver: 1, type: "val", data: Buffer.from(value).toString("base64") } };
         },
         async commit(req) {
-          const { namespace, ops } = req.unpack({ namespace: str, ops: arr(obj) });
+          const { namespace, ops, lazy } = req.unpack({ namespace: str, ops: arr(obj), lazy: def(bool, false) });
           await state.slow?.();
           const store = state.namespaces.get(namespace);
           if (store === undefined) throw new FluxError(errno.ENOENT, `no namespace ${namespace}`);
-          state.commits.push({ namespace, ops: ops.length });
+          state.commits.push({ namespace, ops: ops.length, lazy });
           for (const op of ops) {
             const { key, flags, dirent } = unpack(op, { key: str, flags: int, dirent: obj });
             if (dirent["type"] === "dirref") {

@@ -81,6 +81,8 @@ test("a thousand simulated jobs at once take well under a second", async () => {
   await Promise.all(Array.from({ length: 1000 }, async () => lab.submit(sim({ run_duration: "1ms" }), [0]).done));
   const took_ms = performance.now() - before;
   expect(took_ms).toBeLessThan(2000);
-  // Many jobs share a commit.
-  expect(lab.kvsState.commits.filter((c) => c.namespace === "primary").length).toBeLessThan(200);
+  // One write each, which the KVS may join with others.
+  const commits = lab.kvsState.commits.filter((c) => c.namespace === "primary");
+  expect(commits.length).toBeLessThan(1100);
+  expect(commits.every(({ lazy }) => lazy)).toBe(true);
 });

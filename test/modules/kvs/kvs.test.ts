@@ -88,6 +88,22 @@ describe("one rank", () => {
     expect(await errnoOf(kvsCommit(h, [], { namespace: "nope" }))).toBe(errno.EOPNOTSUPP);
   });
 
+  test("lazy commits that follow each other closely are joined, in order, and wait for nobody who doesn't wait", async () => {
+    const h = await open();
+    const roots = new Set<number>();
+    let last = Promise.resolve();
+    for (let i = 0; i < 200; i++) {
+      const commit = kvsCommit(h, [append("log", `${i},`)], { lazy: true });
+      last = commit.then(({ rootseq }) => void roots.add(rootseq));
+      await new Promise((resolve) => void setImmediate(resolve));
+    }
+    const { rootseq } = await kvsPut(h, "after", "1");
+    await last;
+    expect(Math.max(...roots)).toBeLessThanOrEqual(rootseq);
+    expect(roots.size).toBeLessThan(100);
+    expect(await kvsGetText(h, "log")).toBe(Array.from({ length: 200 }, (_, i) => `${i},`).join(""));
+  });
+
   test("a failing commit does not take those it was merged with along", async () => {
     const h = await open();
     const results = await Promise.allSettled([kvsPut(h, "a", "1"), kvsCommit(h, [put("b", "1"), append(".", "x")]), kvsPut(h, "c", "1")]);
