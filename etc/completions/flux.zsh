@@ -1,7 +1,7 @@
 #compdef flux
 # Completions of flux for zsh, made by: flux completions zsh
 declare -gA _flux_words=(
-  "flux" "start kvs ping getattr setattr lsattr event dmesg logger module exec overlay config startlog hostlist R keygen env version help run submit jobs cancel queue resource uptime job"
+  "flux" "start kvs ping getattr setattr lsattr event dmesg logger module exec overlay config startlog hostlist R keygen env version help run submit jobs cancel pgrep pkill watch queue resource uptime job"
   "flux kvs" "namespace get put dir ls unlink link readlink mkdir copy move version wait getroot sync eventlog"
   "flux kvs namespace" "create remove list"
   "flux kvs eventlog" "append get wait-event"
@@ -10,13 +10,13 @@ declare -gA _flux_words=(
   "flux overlay" "status lookup parentof"
   "flux config" "load reload get"
   "flux R" "encode append diff intersect remap rerank decode verify set-property"
-  "flux help" "start kvs ping getattr setattr lsattr event dmesg logger module exec overlay config startlog hostlist R keygen env version help run submit jobs cancel queue resource uptime job"
+  "flux help" "start kvs ping getattr setattr lsattr event dmesg logger module exec overlay config startlog hostlist R keygen env version help run submit jobs cancel pgrep pkill watch queue resource uptime job"
   "flux queue" "list status enable disable start stop drain idle"
   "flux resource" "list info status drain undrain R eventlog reload acquire-mute"
   "flux job" "attach status wait eventlog wait-event info kill killall raise raiseall urgency id last list list-ids list-inactive stats submit memo taskmap hostpids timeleft namespace purge"
 )
 declare -gA _flux_options=(
-  "flux" "--help --version"
+  "flux" "--verbose --version --parent --root --help"
   "flux start" "--setattr --config-path --conf --verbose --broker-opts --recovery --sysconfig --noexec --wrap --test-size --test-hosts --test-exit-timeout --test-exit-mode --test-start-mode --test-rundir --test-rundir-cleanup --test-pmi-clique --help"
   "flux kvs" "--help"
   "flux kvs namespace" "--help"
@@ -88,6 +88,9 @@ declare -gA _flux_options=(
   "flux submit" "--bank --queue --time-limit --urgency --job-name --setopt --setattr --add-file --dependency --begin-time --requires --env --env-remove --env-file --rlimit --input --output --error --unbuffered --label-io --cwd --flags --signal --dry-run --quiet --list-plugins --verbose --resources-shape --resources-json --taskmap --nodes --exclusive --ntasks --cores-per-task --gpus-per-task --cores --tasks-per-node --tasks-per-core --gpus-per-node --cc --bcc --wait-event --wait --watch --log --log-stderr --progress --jps --help"
   "flux jobs" "--count --filter --since --no-header --user --name --queue --include --format --sort --width --json --color --recursive --level --recurse-all --stats --stats-only --help"
   "flux cancel" "--all --dry-run --quiet --user --states --message --help"
+  "flux pgrep" "--user --filter --queue --count --max-entries --no-header --format --help"
+  "flux pkill" "--user --filter --queue --count --max-entries --wait --help"
+  "flux watch" "--active --all --count --filter --since --progress --jps --label-io --verbose --help"
   "flux queue" "--help"
   "flux queue list" "--queue --format --no-header --help"
   "flux queue status" "--verbose --help"

@@ -1,7 +1,8 @@
 // flux completions: what bash and zsh complete, made from the commands' own descriptions. The files in etc/completions/
 // are its output.
-import { type CommandSpecAny, defineCommand, UsageError } from "./command.ts";
+import { type CommandSpecAny, defineCommand, type OptionSpecs, UsageError } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
+import { FRONT_OPTIONS } from "./front.ts";
 import { print } from "./output.ts";
 
 /** "flux kvs get" → its options, or its subcommands. */
@@ -28,19 +29,23 @@ export async function completions(): Promise<Completion[]> {
   const names = Object.keys(COMMANDS).filter((name) => COMMANDS[name]?.hidden !== true);
   const specs = await Promise.all(names.map(async (name) => [name, (await COMMANDS[name]?.load())?.default] as const));
   const found = specs.flatMap(([name, spec]) => (spec === undefined ? [] : describe(spec, `flux ${name}`)));
-  return [{ path: "flux", options: ["--help", "--version"], words: names }, ...found];
+  return [{ path: "flux", options: [...longOptions(FRONT_OPTIONS), "--help"], words: names }, ...found];
 }
 
 function describe(spec: CommandSpecAny, path: string): Completion[] {
-  const options = Object.values(spec.options ?? {}).filter((option) => option.hidden !== true);
   const own = {
     path,
-    options: [...options.flatMap((option) => option.flags.match(/(?<![\w-])--[\w-]+/g) ?? []), "--help"],
+    options: [...longOptions(spec.options ?? {}), "--help"],
     words: (spec.subcommands ?? []).map((sub) => sub.name),
   };
   // A command named "help" lists commands as its words.
   const words = path === "flux help" ? Object.keys(COMMANDS).filter((name) => COMMANDS[name]?.hidden !== true) : own.words;
   return [{ ...own, words }, ...(spec.subcommands ?? []).flatMap((sub) => describe(sub, `${path} ${sub.name}`))];
+}
+
+function longOptions(specs: OptionSpecs): string[] {
+  const shown = Object.values(specs).filter((option) => option.hidden !== true);
+  return shown.flatMap((option) => option.flags.match(/(?<![\w-])--[\w-]+/g) ?? []);
 }
 
 function table(name: string, entries: readonly (readonly [string, readonly string[]])[]): string {

@@ -1,42 +1,72 @@
 // The manual pages, built into the executable: command → Markdown of docs/man/.
 import RPage from "../../docs/man/flux-R.md" with { type: "text" };
+import brokerPage from "../../docs/man/flux-broker.md" with { type: "text" };
+import cancelPage from "../../docs/man/flux-cancel.md" with { type: "text" };
 import configPage from "../../docs/man/flux-config.md" with { type: "text" };
 import dmesgPage from "../../docs/man/flux-dmesg.md" with { type: "text" };
 import envPage from "../../docs/man/flux-env.md" with { type: "text" };
 import eventPage from "../../docs/man/flux-event.md" with { type: "text" };
 import execPage from "../../docs/man/flux-exec.md" with { type: "text" };
+import fluxPage from "../../docs/man/flux.md" with { type: "text" };
 import getattrPage from "../../docs/man/flux-getattr.md" with { type: "text" };
 import helpPage from "../../docs/man/flux-help.md" with { type: "text" };
 import hostlistPage from "../../docs/man/flux-hostlist.md" with { type: "text" };
+import jobPage from "../../docs/man/flux-job.md" with { type: "text" };
+import jobsPage from "../../docs/man/flux-jobs.md" with { type: "text" };
 import keygenPage from "../../docs/man/flux-keygen.md" with { type: "text" };
 import kvsPage from "../../docs/man/flux-kvs.md" with { type: "text" };
 import loggerPage from "../../docs/man/flux-logger.md" with { type: "text" };
 import lsattrPage from "../../docs/man/flux-lsattr.md" with { type: "text" };
 import modulePage from "../../docs/man/flux-module.md" with { type: "text" };
 import overlayPage from "../../docs/man/flux-overlay.md" with { type: "text" };
+import pgrepPage from "../../docs/man/flux-pgrep.md" with { type: "text" };
 import pingPage from "../../docs/man/flux-ping.md" with { type: "text" };
+import pkillPage from "../../docs/man/flux-pkill.md" with { type: "text" };
+import queuePage from "../../docs/man/flux-queue.md" with { type: "text" };
+import resourcePage from "../../docs/man/flux-resource.md" with { type: "text" };
+import runPage from "../../docs/man/flux-run.md" with { type: "text" };
 import setattrPage from "../../docs/man/flux-setattr.md" with { type: "text" };
+import shellPage from "../../docs/man/flux-shell.md" with { type: "text" };
+import startPage from "../../docs/man/flux-start.md" with { type: "text" };
 import startlogPage from "../../docs/man/flux-startlog.md" with { type: "text" };
+import submitPage from "../../docs/man/flux-submit.md" with { type: "text" };
+import uptimePage from "../../docs/man/flux-uptime.md" with { type: "text" };
 import versionPage from "../../docs/man/flux-version.md" with { type: "text" };
+import watchPage from "../../docs/man/flux-watch.md" with { type: "text" };
 
 export const MAN_PAGES: Readonly<Record<string, string>> = {
   R: RPage,
+  broker: brokerPage,
+  cancel: cancelPage,
   config: configPage,
   dmesg: dmesgPage,
   env: envPage,
   event: eventPage,
   exec: execPage,
+  flux: fluxPage,
   getattr: getattrPage,
   help: helpPage,
   hostlist: hostlistPage,
+  job: jobPage,
+  jobs: jobsPage,
   keygen: keygenPage,
   kvs: kvsPage,
   logger: loggerPage,
   lsattr: lsattrPage,
   module: modulePage,
   overlay: overlayPage,
+  pgrep: pgrepPage,
   ping: pingPage,
+  pkill: pkillPage,
+  queue: queuePage,
+  resource: resourcePage,
+  run: runPage,
   setattr: setattrPage,
+  shell: shellPage,
+  start: startPage,
   startlog: startlogPage,
+  submit: submitPage,
+  uptime: uptimePage,
   version: versionPage,
+  watch: watchPage,
 };
