@@ -30,19 +30,22 @@ show "flux run -n8 --label-io sh -c 'echo task \$FLUX_TASK_RANK of \$FLUX_JOB_SI
 say "A task's exit code is the command's."
 show "flux run sh -c 'exit 3'"
 
-say "Queue many programs, and watch them finish."
-show "flux submit --cc=1-20 --wait --quiet sh -c 'expr {cc} \\* {cc}'"
-show "flux jobs -a -c 5"
+say "Standard input goes to the job, too."
+show "seq 1000 | flux run awk '{ sum += \$1 } END { print sum }'"
+
+say "Queue many programs at once, and watch their output."
+show "flux submit --cc=1-6 --watch sh -c 'echo {cc} squared is \$(({cc} * {cc}))'"
+show "flux jobs -a"
 
 say "Look at one job's life, from its submission to its end."
 show "flux job eventlog -H \$(flux job last)"
 
 say "A job that would never end: cancel it."
-show 'id=$(flux submit sleep 600); flux job wait-event "$id" start >/dev/null; flux cancel "$id"; flux job attach "$id"'
+show 'id=$(flux submit sleep 600); flux job wait-event -q "$id" start; flux cancel "$id"; flux job attach "$id"'
 
 say "Every broker shares a key-value store, and answers to ping."
 show "flux kvs put demo.answer=42"
 show "flux exec --rank=3 flux kvs get demo.answer"
 show "flux ping --count=2 3"
 
-say "That was it: the instance ends with its initial program."
+say "That was it: the instance ends with its initial program. Try it yourself: dist/flux start --test-size=4"

@@ -23,6 +23,15 @@ function run(command, args, env = {}) {
   if (result.status !== 0) process.exit(result.status ?? 1);
 }
 
+/** The same for a program whose output matters only when it fails. */
+function runQuietly(command, args) {
+  const result = spawnSync(command, args, { encoding: "utf8" });
+  if (result.error) fail(`cannot run ${command}: ${result.error.message}`);
+  if (result.status === 0) return;
+  process.stderr.write(result.stdout + result.stderr);
+  process.exit(result.status ?? 1);
+}
+
 function fail(message) {
   console.error(`setup: ${message}`);
   process.exit(1);
@@ -66,7 +75,7 @@ function build() {
   const flags = ["--compile", "--minify", "--bytecode", "--splitting", "--format=esm", "--target=bun"];
   const isolation = ["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig", "--compile-autoload-package-json"];
   // Built beside its place and renamed: a running broker keeps its file, and nobody starts half an executable.
-  run(bun, ["build", ...flags, ...isolation, "src/main.ts", "--outfile", `${executable}.new`]);
+  runQuietly(bun, ["build", ...flags, ...isolation, "src/main.ts", "--outfile", `${executable}.new`]);
   run("mv", [`${executable}.new`, executable]);
 }
 
