@@ -7,7 +7,7 @@ import type { Socket, UnixSocketListener } from "bun";
 import type { JsonObject } from "../formats/json.ts";
 import { errno, FluxError, toFluxError } from "../message/errno.ts";
 import type { Message } from "../message/message.ts";
-import { isOwner, ROLE_LOCAL, ROLE_OWNER, ROLE_USER, USERID_UNKNOWN } from "../message/roles.ts";
+import { isOwner, ROLE_LOCAL, ROLE_NONE, ROLE_OWNER, ROLE_USER, USERID_UNKNOWN } from "../message/roles.ts";
 import { bool, def, fields, opt, unpack } from "../message/unpack.ts";
 import { peerCredentials } from "../os/credentials.ts";
 import { getRlimit } from "../os/limits.ts";
@@ -155,9 +155,12 @@ function connectEndpoint(options: LocalConnectorOptions, client: Client, userid:
   );
 }
 
-/** Who sends is what the kernel says; only the owner may speak for somebody else (RFC 12). */
+/**
+ * Who sends is what the kernel says; only the owner may speak for somebody else (RFC 12). Of his messages each field
+ * that is not set is filled in: flux-proxy(1) passes messages on with a user id but without roles.
+ */
 function stamp(message: Message, userid: number, rolemask: number): void {
-  if (isOwner({ userid, rolemask }) && message.userid !== USERID_UNKNOWN) return;
-  message.userid = userid;
-  message.rolemask = rolemask;
+  const trusted = isOwner({ userid, rolemask });
+  if (!trusted || message.userid === USERID_UNKNOWN) message.userid = userid;
+  if (!trusted || message.rolemask === ROLE_NONE) message.rolemask = rolemask;
 }

@@ -14,7 +14,7 @@ import { allowUser } from "../../src/client/service.ts";
 import { errno } from "../../src/message/errno.ts";
 import { encodeFramed } from "../../src/message/framing.ts";
 import { requestMessage } from "../../src/message/message.ts";
-import { ROLE_LOCAL, ROLE_OWNER, ROLE_USER } from "../../src/message/roles.ts";
+import { ROLE_LOCAL, ROLE_NONE, ROLE_OWNER, ROLE_USER } from "../../src/message/roles.ts";
 
 const ME = process.getuid?.() ?? 0;
 
@@ -104,6 +104,15 @@ test("a guest cannot claim to be the owner", async () => {
   const header = (await answer).subarray(-20);
   expect(header.readUInt32BE(12)).toBe(errno.EPERM);
   socket.destroy();
+});
+
+test("of the owner's messages, what is set stays and what is not is filled in", async () => {
+  await using b = await broker();
+  const h = await b.open();
+  expect(await h.rpc("who.am", {}, { as: { userid: ME + 5, rolemask: ROLE_USER } })).toEqual({ userid: ME + 5, rolemask: ROLE_USER });
+  // As flux-proxy(1) passes on what it was sent.
+  expect(await h.rpc("who.am", {}, { as: { userid: ME, rolemask: ROLE_NONE } })).toEqual({ userid: ME, rolemask: ROLE_OWNER | ROLE_LOCAL });
+  h.close();
 });
 
 test("nonsense costs the connection that sent it, and no other", async () => {
