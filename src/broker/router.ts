@@ -269,6 +269,7 @@ export class Router {
     if (service !== undefined) return this.#deliverRequest(service, request);
     if (!toRank && this.#parent !== undefined) return this.#sendRequest(this.#parent, request);
     if (!toRank && this.rank !== 0) return this.#refuse(request, new FluxError(errno.EHOSTUNREACH, "the broker is not connected to its parent"));
+    if (skipLocal) return this.#refuse(request, new FluxError(errno.EHOSTUNREACH, "nothing is upstream of rank 0"));
     this.#refuse(request, new FluxError(errno.ENOSYS, `No service matching ${request.topic} is registered`));
   }
 

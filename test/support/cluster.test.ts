@@ -29,6 +29,8 @@ test("requests, streams, events and errors cross a tree of seven brokers", async
   await expect(h.rpc("nosuch.thing")).rejects.toMatchObject({ errno: errno.ENOSYS });
   await expect(h.rpc("echo.rank", undefined, { nodeid: 7 })).rejects.toMatchObject({ errno: errno.EHOSTUNREACH });
 
+  await expect(cluster.open(0).rpc("echo.rank", undefined, { upstreamOf: 0 })).rejects.toMatchObject({ errno: errno.EHOSTUNREACH });
+
   const other = cluster.open(6);
   const got = new Promise((resolve) => void other.subscribe("news", (e) => resolve([e.topic, e.payload, e.sequence])).then(() => h.publish("news.today", { a: 1 })));
   expect(await got).toEqual(["news.today", { a: 1 }, 1]);
