@@ -5,7 +5,8 @@ import type { ModuleContext, ModuleDefinition, ModuleHooks } from "../client/mod
 import { allowUser, type Methods } from "../client/service.ts";
 import type { JsonObject } from "../formats/json.ts";
 import { errno, FluxError, toFluxError } from "../message/errno.ts";
-import { openInternal } from "./endpoints.ts";
+import { int, str } from "../message/unpack.ts";
+import { copyTraffic, noTraffic, openInternal, type Traffic } from "./endpoints.ts";
 import { ping } from "./ping.ts";
 import { processUsage } from "./rusage.ts";
 import type { Router } from "./router.ts";
@@ -33,6 +34,9 @@ interface Entry {
   args: readonly string[];
   handle: Flux;
   id: string;
+  readonly traffic: Traffic;
+  /** Flags of "flux module debug". Ours change nothing by them; they are kept for whoever sets and asks. */
+  debugFlags: number;
   hooks: ModuleHooks;
   state: ModuleState;
   loaded_ms: number;
@@ -62,8 +66,8 @@ export class ModuleHost {
   async load(definition: ModuleDefinition, args: readonly string[] = [], path: string = "builtin", name: string = definition.name, early: boolean = false): Promise<void> {
     if (this.#modules.has(name)) throw new FluxError(errno.EEXIST, `module ${name} is already loaded`);
     const context = { ...this.#options.context(), args };
-    const { handle, id } = openInternal(this.#options.router, context.owner, { name, ownService: name }, this.#options.newId);
-    const entry: Entry = { definition, path, args, handle, id, hooks: {}, state: "loading", loaded_ms: this.#options.now_ms(), early };
+    const { handle, id, traffic } = openInternal(this.#options.router, context.owner, { name, ownService: name }, this.#options.newId);
+    const entry: Entry = { definition, path, args, handle, id, traffic, debugFlags: 0, hooks: {}, state: "loading", loaded_ms: this.#options.now_ms(), early };
     this.#modules.set(name, entry);
     handle.setCommonMethods(this.#commonMethods(name, entry));
     try {
@@ -128,10 +132,19 @@ export class ModuleHost {
   #commonMethods(name: string, entry: Entry): Methods {
     return {
       ping: allowUser((req) => ping(req, this.#options.router.rank)),
-      "stats-get": allowUser(async () => (await entry.hooks.stats?.()) ?? {}),
-      "stats-clear": () => entry.hooks.clearStats?.(),
+      "stats-get": allowUser(async () => (await entry.hooks.stats?.()) ?? copyTraffic(entry.traffic)),
+      "stats-clear": () => {
+        if (entry.hooks.clearStats !== undefined) return entry.hooks.clearStats();
+        const { tx, rx } = noTraffic();
+        Object.assign(entry.traffic.tx, tx);
+        Object.assign(entry.traffic.rx, rx);
+      },
       rusage: allowUser(() => processUsage()),
-      debug: () => ({ flags: 0 }),
+      debug(req) {
+        const { op, flags } = req.unpack({ op: str, flags: int });
+        entry.debugFlags = changeFlags(entry.debugFlags, op, flags);
+        return { flags: entry.debugFlags };
+      },
       "config-reload": async (req) => {
         await entry.hooks.reconfigure?.(req.payload);
       },
@@ -140,4 +153,13 @@ export class ModuleHost {
       },
     };
   }
+}
+
+/** The operations of "flux module debug". Throws FluxError EPROTO. */
+function changeFlags(before: number, op: string, flags: number): number {
+  if (op === "setbit") return before | flags;
+  if (op === "clrbit") return before & ~flags;
+  if (op === "set") return flags;
+  if (op === "clr") return 0;
+  throw new FluxError(errno.EPROTO, `'${op}' is not an operation on debug flags`);
 }

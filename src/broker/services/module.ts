@@ -39,7 +39,6 @@ export async function serveModule(h: Flux, host: ModuleHost, tracer: Tracer, now
         recvqueue: 0,
       })),
     })),
-    debug: () => ({ flags: 0 }),
     trace: (req) => {
       tracer.add("module", req);
       return DEFERRED;

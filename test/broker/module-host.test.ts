@@ -1,0 +1,47 @@
+// What the module host answers for every module: debug flags and message counts, as flux-module(1) asks for them.
+import { expect, test } from "bun:test";
+import { defineModule } from "../../src/client/module.ts";
+import { errno } from "../../src/message/errno.ts";
+import { type Cluster, startCluster } from "../support/cluster.ts";
+
+const plain = defineModule({
+  name: "plain",
+  async start(h) {
+    await h.serve("plain", { hello: () => ({}) });
+  },
+});
+
+const counting = defineModule({ name: "counting", start: () => ({ stats: () => ({ own: 1 }) }) });
+
+async function withModules(run: (h: ReturnType<Cluster["open"]>) => Promise<void>): Promise<void> {
+  const cluster = await startCluster({ size: 1, modules: [plain, counting] });
+  try {
+    await run(cluster.open());
+  } finally {
+    await cluster.stop();
+  }
+}
+
+test("debug flags of a module are kept, changed bit by bit and as a whole", () =>
+  withModules(async (h) => {
+    const debug = async (op: string, flags: number): Promise<unknown> => (await h.rpc("plain.debug", { op, flags }))["flags"];
+    expect(await debug("setbit", 0x10000)).toBe(0x10000);
+    expect(await debug("setbit", 1)).toBe(0x10001);
+    expect(await debug("clrbit", 0x10000)).toBe(1);
+    expect(await debug("set", 6)).toBe(6);
+    expect(await debug("setbit", 0)).toBe(6);
+    expect(await debug("clr", 0)).toBe(0);
+    expect((await h.rpc("counting.debug", { op: "setbit", flags: 0 }))["flags"]).toBe(0);
+    await expect(debug("toggle", 1)).rejects.toMatchObject({ errno: errno.EPROTO });
+  }));
+
+test("a module without statistics of its own tells how many messages it sent and received", () =>
+  withModules(async (h) => {
+    const none = { request: 0, response: 0, event: 0, control: 0 };
+    await h.rpc("plain.stats-clear");
+    await h.rpc("plain.hello");
+    await h.rpc("plain.hello");
+    // The answers to stats-clear and hello, and the requests hello and stats-get itself.
+    expect(await h.rpc("plain.stats-get")).toEqual({ tx: { ...none, response: 3 }, rx: { ...none, request: 3 } });
+    expect(await h.rpc("counting.stats-get")).toEqual({ own: 1 });
+  }));
