@@ -11,8 +11,9 @@ import { defineModule, type ModuleContext, type ModuleHooks } from "../../client
 import { DEFERRED } from "../../client/request.ts";
 import { allowUser } from "../../client/service.ts";
 import { FluidGenerator, fluidTimestamp_ms } from "../../formats/fluid.ts";
+import { Hostlist } from "../../formats/hostlist.ts";
 import { isJsonObject, type JsonObject } from "../../formats/json.ts";
-import { errno, FluxError } from "../../message/errno.ts";
+import { errno, FluxError, isErrno } from "../../message/errno.ts";
 import { jobid, uint, unpack } from "../../message/unpack.ts";
 import { Batches } from "./batch.ts";
 import { type ApplyDefaults, createDefaults, withoutEnvironment } from "./defaults.ts";
@@ -33,10 +34,11 @@ export default defineModule({
     if (context.rank > GENERATOR_MAX) throw new FluxError(errno.EINVAL, `job-ingest can't make job ids on ranks above ${GENERATOR_MAX}`);
     const args = parseArguments(context.args, context.config);
     let defaults: ApplyDefaults | undefined;
+    const hosts = await instanceHosts(h);
     let rules: SubmissionRules;
     const configure = (config: JsonObject): void => {
       defaults = createDefaults(config);
-      rules = { owner: context.owner, allowRoot: args.allowRoot, validate: args.validate && !isValidatorDisabled(config) };
+      rules = { owner: context.owner, allowRoot: args.allowRoot, validate: args.validate && !isValidatorDisabled(config), hosts };
     };
     configure(context.config);
     const fluids = await createGenerator(h, context, args.fluidStart_ms);
@@ -56,6 +58,16 @@ export default defineModule({
     };
   },
 });
+
+/** undefined where the attribute "hostlist" is not set. */
+async function instanceHosts(h: Flux): Promise<Hostlist | undefined> {
+  try {
+    return Hostlist.parse(await h.attr("hostlist"));
+  } catch (err) {
+    if (isErrno(err, errno.ENOENT)) return undefined;
+    throw err;
+  }
+}
 
 /** Rank 0 goes on after the highest id that the job manager has seen; the others start from the clock of rank 0. */
 async function createGenerator(h: Flux, { rank, clock }: ModuleContext, start_ms: number): Promise<FluidGenerator> {

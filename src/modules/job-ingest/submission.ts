@@ -2,7 +2,8 @@
 // its jobspec (RFC 14, RFC 25). Pure.
 import { FLAG, URGENCY } from "../../client/jobs.ts";
 import { FormatError } from "../../formats/error.ts";
-import { decodeJson, isJsonObject, type JsonObject } from "../../formats/json.ts";
+import { Hostlist } from "../../formats/hostlist.ts";
+import { decodeJson, isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
 import { parseJobspec } from "../../formats/jobspec.ts";
 import { unwrap } from "../../formats/signature.ts";
 import { errno, FluxError } from "../../message/errno.ts";
@@ -29,6 +30,8 @@ export interface SubmissionRules {
   readonly allowRoot: boolean;
   /** Jobspecs are checked (unless the flag novalidate says otherwise). */
   readonly validate: boolean;
+  /** The hosts of the instance, when they are known: a constraint that names another one can never be met. */
+  readonly hosts?: Hostlist | undefined;
 }
 
 const FLAGS_KNOWN = FLAG.DEBUG | FLAG.WAITABLE | FLAG.NOVALIDATE;
@@ -47,7 +50,7 @@ export function checkSubmission(payload: JsonObject, from: Submitter, rules: Sub
     throw new FluxError(errno.EINVAL, "submission of jobs as user root not supported");
   }
   const jobspec = decodeJobspec(signed.payload);
-  if (rules.validate && (flags & FLAG.NOVALIDATE) === 0) validate(jobspec);
+  if (rules.validate && (flags & FLAG.NOVALIDATE) === 0) validate(jobspec, rules.hosts);
   return { userid: from.userid, urgency, flags, J, jobspec };
 }
 
@@ -86,13 +89,37 @@ function decodeJobspec(payload: Uint8Array): JsonObject {
   return value;
 }
 
-function validate(jobspec: JsonObject): void {
+function validate(jobspec: JsonObject, hosts: Hostlist | undefined): void {
   try {
     const { version } = parseJobspec(jobspec);
     if (version !== 1) throw new FluxError(errno.EINVAL, `invalid jobspec: version: must be 1, not ${version}`);
+    if (hosts !== undefined) checkHosts(constraintsOf(jobspec), hosts);
   } catch (err) {
     if (err instanceof FormatError) throw new FluxError(errno.EINVAL, err.message, { cause: err });
     throw err;
+  }
+}
+
+function constraintsOf(jobspec: JsonObject): Json {
+  const attributes = jobspec["attributes"];
+  const system = isJsonObject(attributes) ? attributes["system"] : undefined;
+  return isJsonObject(system) ? (system["constraints"] ?? null) : null;
+}
+
+/** Looks at the hostlist operators (RFC 31) of a constraint that is known to be well formed. */
+function checkHosts(constraint: Json, hosts: Hostlist): void {
+  if (!isJsonObject(constraint)) return;
+  for (const [operator, values] of Object.entries(constraint)) {
+    for (const value of Array.isArray(values) ? (values as readonly Json[]) : []) {
+      if (operator !== "hostlist") checkHosts(value, hosts);
+      else if (typeof value === "string") requireHosts(value, hosts);
+    }
+  }
+}
+
+function requireHosts(text: string, hosts: Hostlist): void {
+  for (const host of Hostlist.parse(text)) {
+    if (!hosts.has(host)) throw new FluxError(errno.EINVAL, `host constraint contains invalid hosts: host '${host}' not found`);
   }
 }
 

@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { FLAG, submitJob, submitSigned } from "../../../src/client/jobs.ts";
 import { fluidTimestamp_ms, jobKvsPath } from "../../../src/formats/fluid.ts";
+import { Hostlist } from "../../../src/formats/hostlist.ts";
 import type { JsonObject } from "../../../src/formats/json.ts";
 import { wrapNone } from "../../../src/formats/signature.ts";
 import { errno } from "../../../src/message/errno.ts";
@@ -126,4 +127,19 @@ test("arguments and an unknown one", async () => {
   await expect(rig.cluster.brokers[0]?.host.load(jobIngest, ["nonsense=1"])).rejects.toMatchObject({ errno: errno.EINVAL, message: "Invalid option: nonsense=1" });
   await rig.cluster.brokers[0]?.host.load(jobIngest, ["disable-validator"]);
   await submitJob(rig.h, { ...jobspec(), extra: 1 });
+});
+
+test("a host that the instance does not have is refused at once", () => {
+  const hosts = Hostlist.parse("node[0-3]");
+  const asking = (constraints: JsonObject): JsonObject => {
+    const spec = structuredClone(jobspec()) as object as Loose;
+    spec.attributes.system = { duration: 0, constraints };
+    return request({}, spec);
+  };
+  const check = (constraints: JsonObject): unknown => checkSubmission(asking(constraints), owner, { ...rules, hosts });
+  const refusal = "host constraint contains invalid hosts: host 'node7' not found";
+  expect(() => check({ hostlist: ["node[0-2,7]"] })).toThrow(refusal);
+  expect(() => check({ and: [{ properties: ["big"] }, { not: [{ hostlist: ["node1", "node7"] }] }] })).toThrow(refusal);
+  check({ or: [{ hostlist: ["node[0-1]"] }, { hostlist: ["node3"] }, { ranks: ["7"] }, { properties: ["node7"] }] });
+  checkSubmission(asking({ hostlist: ["node7"] }), owner, rules);
 });
