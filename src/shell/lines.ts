@@ -10,7 +10,10 @@ export interface Splitter {
   end(): void;
 }
 
-/** Passes on all whole lines of a chunk at once, and keeps the piece after the last newline for the next. */
+/**
+ * Passes on each whole line, and keeps the piece after the last newline for the next. One by one, because readers put a
+ * task's label before each event of its output and not before each line.
+ */
 export function splitLines(emit: (data: Uint8Array) => void): Splitter {
   let rest: Uint8Array[] = [];
   let rest_bytes = 0;
@@ -22,11 +25,14 @@ export function splitLines(emit: (data: Uint8Array) => void): Splitter {
   };
   return {
     push(chunk) {
-      const end = chunk.lastIndexOf(NEWLINE) + 1;
-      if (end > 0) flush(chunk.subarray(0, end));
-      if (end === chunk.length) return;
-      rest.push(chunk.subarray(end));
-      rest_bytes += chunk.length - end;
+      let start = 0;
+      for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
+        flush(chunk.subarray(start, end + 1));
+        start = end + 1;
+      }
+      if (start === chunk.length) return;
+      rest.push(chunk.subarray(start));
+      rest_bytes += chunk.length - start;
       if (rest_bytes > LINE_MAX_BYTES) flush(new Uint8Array(0));
     },
     end: () => flush(new Uint8Array(0)),
