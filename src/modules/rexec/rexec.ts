@@ -29,11 +29,11 @@ export default defineModule({
     const uri = await h.attr("local-uri").catch(() => process.env["FLUX_URI"] ?? "");
     let stopping = false;
 
-    const find = (payload: JsonObject): RemoteProcess => {
+    const find = (payload: JsonObject, missing: number = errno.ENOENT): RemoteProcess => {
       const label = payload["label"];
       const pid = typeof label === "string" ? -1 : int(payload["pid"], "pid");
       for (const p of processes) if (typeof label === "string" ? p.label === label : p.pid === pid) return p;
-      throw new FluxError(errno.ENOENT, typeof label === "string" ? `label ${label} does not belong to any subprocess` : `pid ${pid} does not belong to any subprocess`);
+      throw new FluxError(missing, typeof label === "string" ? `label ${label} does not belong to any subprocess` : `pid ${pid} does not belong to any subprocess`);
     };
 
     const admit = (request: Request): void => {
@@ -73,7 +73,7 @@ export default defineModule({
       write,
       kill(request) {
         admit(request);
-        const p = find(request.payload);
+        const p = find(request.payload, errno.ESRCH);
         if (!p.kill(request.unpack({ signum: int }).signum)) throw new FluxError(errno.ESRCH);
       },
       list: () => ({ rank: context.rank, procs: [...processes].map((p) => p.describe()) }),

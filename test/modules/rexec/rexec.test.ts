@@ -90,6 +90,7 @@ test("background processes: label, list, kill, wait", async () => {
   const pid = await startInBackground(h, { argv: ["sleep", "100"], env: ENV, rank: 1, label: "nap", waitable: true });
   expect(await h.rpc("rexec.list", {}, { nodeid: 1 })).toEqual({ rank: 1, procs: [{ pid, cmd: "sleep", label: "nap", state: "R" }] });
   await expect(startInBackground(h, { argv: ["true"], env: ENV, rank: 1, label: "nap" })).rejects.toMatchObject({ errno: errno.EEXIST });
+  await expect(killSubprocess(h, "other", 15, 1)).rejects.toMatchObject({ errno: errno.ESRCH });
   await killSubprocess(h, "nap", 15, 1);
   expect(await waitSubprocess(h, "nap", 1)).toBe(15);
   await expect(waitSubprocess(h, pid, 1)).rejects.toMatchObject({ errno: errno.ENOENT });
