@@ -15,6 +15,7 @@
 //
 // Long options may be shortened to a unique prefix, as getopt_long allows. With `passThrough`, options end at the
 // first word that isn't one: the rest is somebody else's command line.
+import { writeStderr } from "../os/stderr.ts";
 import { FluxError } from "../message/errno.ts";
 import { GetoptError, type GetoptProblem, GetoptValueError, optionHelp, parseWords } from "./getopt.ts";
 
@@ -158,24 +159,24 @@ export function reportError(program: string, style: ErrorStyle, err: unknown): n
   if (err instanceof OptionError) return reportOptionError(err);
   const prefix = style === "argparse" ? `${program}: ERROR` : program;
   if (err instanceof UsageError) {
-    if (err.message !== "") console.error(`${prefix}: ${err.message}`);
+    if (err.message !== "") writeStderr(`${prefix}: ${err.message}\n`);
     return err.exitCode;
   }
   if (err instanceof FluxError || (err instanceof Error && err.name === "FormatError")) {
-    console.error(`${prefix}: ${err.message}`);
+    writeStderr(`${prefix}: ${err.message}\n`);
     return 1;
   }
-  console.error(`${prefix}: internal error: ${err instanceof Error ? (err.stack ?? err.message) : String(err)}`);
+  writeStderr(`${prefix}: internal error: ${err instanceof Error ? (err.stack ?? err.message) : String(err)}\n`);
   return 1;
 }
 
 function reportOptionError(err: OptionError): number {
   if (err.spec.style === "argparse") {
-    console.error(`usage: ${err.path} ${err.spec.usage ?? "[OPTIONS]"}\n${err.path}: error: ${err.message}`);
+    writeStderr(`usage: ${err.path} ${err.spec.usage ?? "[OPTIONS]"}\n${err.path}: error: ${err.message}\n`);
     return 2;
   }
   const name = err.path.replace(/^flux /, "flux-");
-  console.error(`${name}: ${err.message}\nTry \`${name} --help' for more information.`);
+  writeStderr(`${name}: ${err.message}\nTry \`${name} --help' for more information.\n`);
   return 1;
 }
 
@@ -197,7 +198,7 @@ function missingSubcommand(spec: CommandSpecAny, first: string | undefined, path
     return 0;
   }
   if (first === undefined) {
-    console.error(help);
+    writeStderr(`${help}\n`);
     return spec.style === "argparse" ? 2 : 1;
   }
   throw new OptionError(first.startsWith("-") ? `unrecognized option '${first}'` : `Unknown subcommand '${first}'`, spec, path);

@@ -9,7 +9,7 @@ import { withFlux } from "./connect.ts";
 import { type AttachTarget, attachProcess, type RemoteCommand, type RemoteEvents, type RemoteProcess, startBackground, startProcess } from "./exec/remote.ts";
 import { feedStdin, type StdinFeed } from "./exec/stdin.ts";
 import { findTargets, type Targets } from "./exec/targets.ts";
-import { print, write, writeError, wrongUsage } from "./output.ts";
+import { print, write, writeError, wrongUsage, printError } from "./output.ts";
 
 /** A further interrupt within this time ends us although processes run. */
 const INTERRUPT_MS = 1000;
@@ -103,7 +103,7 @@ async function background(h: Flux, { ranks, service }: Targets, command: RemoteC
       print(`${rank}: ${await startBackground(h, service, rank, command, waitable)}`);
     } catch (err) {
       if (!(err instanceof FluxError)) throw err;
-      console.error(`flux-exec: Error: rank ${rank}: ${command.cmdline[0]}: ${err.message}`);
+      printError(`flux-exec: Error: rank ${rank}: ${command.cmdline[0]}: ${err.message}`);
       code = 1;
     }
   };
@@ -114,7 +114,7 @@ async function background(h: Flux, { ranks, service }: Targets, command: RemoteC
 async function execute(h: Flux, { ranks, service }: Targets, what: RemoteCommand | AttachTarget, options: ExecOptions): Promise<number> {
   const began_ms = performance.now();
   const say = (line: string): void => {
-    if (options.verbose) console.error(`${(performance.now() - began_ms).toFixed(6)}ms: ${line}`);
+    if (options.verbose) printError(`${(performance.now() - began_ms).toFixed(6)}ms: ${line}`);
   };
   const name = "cmdline" in what ? (what.cmdline[0] as string) : "label" in what ? `label ${what.label}` : `pid ${what.pid}`;
   say(`Starting ${name} on ${ranks.toString({ brackets: true })}`);
@@ -151,7 +151,7 @@ class Results {
 
   add(rank: number, ending: number | FluxError): void {
     if (ending instanceof FluxError) {
-      console.error(`flux-exec: Error: rank ${rank}: ${this.name}: ${ending.message}`);
+      printError(`flux-exec: Error: rank ${rank}: ${this.name}: ${ending.message}`);
       this.code = Math.max(this.code, failureCode(ending.errno));
       return;
     }
@@ -166,7 +166,7 @@ class Results {
   }
 
   report(): void {
-    for (const [how, ranks] of this.#endings) console.error(`${ranks.toString({ brackets: true })}: ${how}`);
+    for (const [how, ranks] of this.#endings) printError(`${ranks.toString({ brackets: true })}: ${how}`);
   }
 }
 
@@ -205,25 +205,25 @@ function forwardSignals(processes: readonly RemoteProcess[], attached: string | 
   let last_ms = 0;
   const send = (number: number): void => {
     const running = processes.filter((p) => p.isRunning && p.pid !== undefined);
-    if (verbose) console.error(`sending signal ${number} to ${running.length} running processes`);
+    if (verbose) printError(`sending signal ${number} to ${running.length} running processes`);
     for (const remote of running) {
       remote.kill(number).catch((err: Error) => {
-        if (verbose) console.error(`failed to signal rank ${remote.rank}: ${err.message}`);
+        if (verbose) printError(`failed to signal rank ${remote.rank}: ${err.message}`);
       });
     }
   };
   const onInterrupt = (): void => {
     if (attached !== undefined) {
-      console.error(`detached; use 'flux sproc kill ${attached.replace(/^\w+ /, "")}' to signal it`);
+      printError(`detached; use 'flux sproc kill ${attached.replace(/^\w+ /, "")}' to signal it`);
       process.exit(0);
     }
     if (interrupts >= 2 && performance.now() - last_ms < INTERRUPT_MS) {
       const hanging = IdSet.from(processes.filter((p) => p.isRunning).map((p) => p.rank));
-      console.error(`${hanging.toString({ brackets: true })}: command still running at exit`);
+      printError(`${hanging.toString({ brackets: true })}: command still running at exit`);
       process.exit(1);
     }
     send(2);
-    if (interrupts > 0) console.error("interrupt (Ctrl+C) one more time within 1.00 sec to exit");
+    if (interrupts > 0) printError("interrupt (Ctrl+C) one more time within 1.00 sec to exit");
     last_ms = performance.now();
     interrupts++;
   };

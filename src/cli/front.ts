@@ -1,4 +1,5 @@
 // The options of `flux` itself, before the name of a command: which instance the command speaks to.
+import { printError } from "./output.ts";
 import { Flux } from "../client/flux.ts";
 import { errno, isErrno } from "../message/errno.ts";
 import { counter, flag, UsageError } from "./command.ts";
@@ -18,7 +19,7 @@ export async function takeFrontOptions(words: readonly string[]): Promise<readon
   if (values["version"] === true) return ["version"];
   await climb(values["root"] === true ? "root" : Number(values["parent"]));
   if (values["verbose"] === true) {
-    for (const name of ["FLUX_URI", "FLUX_KVS_NAMESPACE"]) console.error(`${name}=${process.env[name] ?? ""}`);
+    for (const name of ["FLUX_URI", "FLUX_KVS_NAMESPACE"]) printError(`${name}=${process.env[name] ?? ""}`);
   }
   return args;
 }

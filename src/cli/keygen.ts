@@ -5,7 +5,7 @@ import { hostname } from "../os/hostname.ts";
 import { formatCertificate, generateKeypair } from "../transport/zmtp/keypair.ts";
 import { FLUX_TS_VERSION, FLUX_VERSION } from "../version.ts";
 import { defineCommand, text, UsageError } from "./command.ts";
-import { wrongUsage } from "./output.ts";
+import { wrongUsage, printError } from "./output.ts";
 
 export default defineCommand({
   name: "keygen",
@@ -21,7 +21,7 @@ export default defineCommand({
     const [path, ...rest] = args;
     if (rest.length > 0) throw wrongUsage("flux keygen [OPTIONS] [PATH]");
     if (path === undefined) {
-      console.error("flux-keygen: WARNING: add PATH argument to save generated certificate");
+      printError("flux-keygen: WARNING: add PATH argument to save generated certificate");
       return 0;
     }
     const metadata = new Map([

@@ -23,6 +23,11 @@ export function writeError(data: string | Uint8Array): void {
   while (rest.length > 0) rest = rest.subarray(writeSome(2, rest));
 }
 
+/** Writes a line to stderr. */
+export function printError(line: string): void {
+  writeError(`${line}\n`);
+}
+
 function writeSome(fd: number, data: Uint8Array): number {
   try {
     return writeSync(fd, data);
@@ -38,7 +43,7 @@ function writeSome(fd: number, data: Uint8Array): number {
 
 /** For words that don't fit: shows how the command is used. Throw what it returns. */
 export function wrongUsage(usage: string): UsageError {
-  console.error(`Usage: ${usage}`);
+  printError(`Usage: ${usage}`);
   return new UsageError("");
 }
 

@@ -2,14 +2,12 @@
 import type { Flux } from "../client/flux.ts";
 import { type EventlogEntry, formatEventlogEntry, parseEventlog } from "../formats/eventlog.ts";
 import { formatSignificant } from "../formats/fsd.ts";
+import { STARTLOG_KEY, STARTLOG_VERSION } from "../broker/startlog.ts";
 import { FLUX_VERSION } from "../version.ts";
 import { defineCommand, flag, hidden, UsageError } from "./command.ts";
 import { explain, withFlux } from "./connect.ts";
 import { APPEND, commit, lookup, SYNC, valDirent, valueBytes } from "./kvs/request.ts";
 import { print } from "./output.ts";
-
-const STARTLOG_KEY = "admin.eventlog";
-const STARTLOG_VERSION = 1;
 
 export default defineCommand({
   name: "startlog",

@@ -3,6 +3,7 @@
 // Launchers differ in the order of words, in what they add, and in whether "rc" is there, so a line is a set of words. Values are
 // words without spaces, except `value` and `message`, which go on to the end of the line.
 
+import { writeStderr } from "../os/stderr.ts";
 import { errno, FluxError } from "../message/errno.ts";
 
 export type PmiMessage = ReadonlyMap<string, string>;
@@ -118,5 +119,5 @@ export function checkSize(what: string, text: string, max_bytes: number): void {
 export function tracer(name: string, env: Readonly<Record<string, string | undefined>>): ((direction: "C" | "S", line: string) => void) | undefined {
   const wanted = env["FLUX_PMI_DEBUG"];
   if (wanted === undefined || wanted === "" || wanted === "0") return undefined;
-  return (direction, line) => console.error(`${name}: ${direction}: ${line.replace(/\n$/, "")}`);
+  return (direction, line) => writeStderr(`${name}: ${direction}: ${line.replace(/\n$/, "")}\n`);
 }

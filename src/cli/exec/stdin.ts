@@ -1,4 +1,5 @@
 // Our stdin for many remote processes: read only when all of them have started, and no faster than the slowest takes it.
+import { printError } from "../output.ts";
 import type { RemoteProcess } from "./remote.ts";
 
 export interface StdinFeed {
@@ -48,7 +49,7 @@ export function feedStdin(processes: readonly RemoteProcess[], count: number, is
     started() {
       if (++startedCount < count || state.isStopped) return;
       if (isEmpty) for (const remote of running()) remote.write(undefined);
-      else pump().catch((err: Error) => console.error(`flux-exec: stdin: ${err.message}`));
+      else pump().catch((err: Error) => printError(`flux-exec: stdin: ${err.message}`));
     },
     changed: change,
     async stop() {

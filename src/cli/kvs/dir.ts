@@ -6,7 +6,7 @@ import { fields, opt, str, unpack } from "../../message/unpack.ts";
 import { defineCommand, flag, text, UsageError, value } from "../command.ts";
 import { explain, explained, withFlux } from "../connect.ts";
 import { integer } from "../options.ts";
-import { print, windowWidth } from "../output.ts";
+import { print, windowWidth, printError } from "../output.ts";
 import { dirEntries, lookup, namespaceOption, type Place, READDIR, TREEOBJ, valueBytes } from "./request.ts";
 
 /** Values asked for at once. */
@@ -130,7 +130,7 @@ export const ls = defineCommand({
           (sorted.isDir ? dirs : singles).push(sorted.shown);
         } catch (err) {
           if (!(err instanceof FluxError)) throw err;
-          console.error(`${stripped(key)}: ${strerror(err.errno)}`);
+          printError(`${stripped(key)}: ${strerror(err.errno)}`);
           code = 1;
         }
       }
