@@ -15,6 +15,7 @@ import type { Overlay } from "./overlay/overlay.ts";
 import { type Programs, SHUTDOWN_GRACE_MS, SIGNAL_GRACE_MS } from "./programs.ts";
 import { loadBuiltin, rc1Modules } from "./registry.ts";
 import { RC1_DEFAULT, RC3_DEFAULT } from "./setup-attributes.ts";
+import { beginRun, endRun, enterSafeMode } from "./startlog.ts";
 import { eventOfParent, type State, StateMachine, stateNumber, STATES } from "./state-machine.ts";
 
 export interface LifecycleOptions {
@@ -48,6 +49,9 @@ export class Lifecycle {
   #parentState: State | undefined;
   #expedited = false;
   #shutdownTimers: Timer[] = [];
+  /** The startlog has a start event of this run. */
+  #begun = false;
+  #crashedBefore = false;
 
   constructor(options: LifecycleOptions) {
     this.#options = options;
@@ -262,12 +266,25 @@ export class Lifecycle {
         if (definition === undefined) throw new FluxError(errno.ENOENT, "there is no such module");
         await host.load(definition);
         log.write(7, `insmod ${name}`);
+        if (rank === 0) await this.#loaded(name);
       } catch (err) {
         log.write(3, `insmod ${name}: ${toFluxError(err).message}`);
         if (!attrs.has("broker.recovery-mode")) return 1;
       }
     }
     return 0;
+  }
+
+  /** Rank 0: with the KVS comes what is known of earlier runs; if the last one crashed, nothing of its jobs must start. */
+  async #loaded(module: string): Promise<void> {
+    const { h, attrs, clock, log } = this.#options;
+    if (module === "kvs") {
+      this.#crashedBefore = await beginRun(h, clock.now_s());
+      this.#begun = true;
+    }
+    if (module !== "job-manager" || !this.#crashedBefore || attrs.has("broker.recovery-mode")) return;
+    await enterSafeMode(h);
+    log.write(3, "Flux was not shut down properly: safe mode, job submission and scheduling are stopped. See flux startlog and flux jobs -a; then flux queue enable --all and flux queue start --all.");
   }
 
   async #quorum(): Promise<void> {
@@ -389,6 +406,7 @@ export class Lifecycle {
     for (const module of host.list().reverse()) {
       if (module.early) continue;
       try {
+        if (module.name === "kvs" && this.#begun) await endRun(this.#options.h, this.#options.clock.now_s());
         await host.remove(module.name);
         log.write(7, `rmmod ${module.name}`);
       } catch (err) {

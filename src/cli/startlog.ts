@@ -82,6 +82,6 @@ function shortDuration(seconds: number): string {
     [60, "m"],
     [1, "s"],
   ] as const;
-  const [size, unit] = units.find(([s]) => seconds >= s) ?? [0.001, "ms"];
+  const [size, unit] = units.find(([s]) => seconds >= s) ?? [1, "s"];
   return `${formatSignificant(Math.max(0, seconds) / size, 2)}${unit}`;
 }

@@ -118,6 +118,18 @@ export async function kvsCommit(h: Flux, ops: readonly KvsOp[], options: CommitO
   return rootOf(await h.rpc("kvs.commit", { namespace, flags, ops, snapshot, lazy }));
 }
 
+/** Like kvsCommit on the primary namespace; resolves when nothing but the loss of the state directory can undo it. */
+export async function kvsCommitDurably(h: Flux, ops: readonly KvsOp[]): Promise<KvsRoot> {
+  const root = await kvsCommit(h, ops);
+  await kvsDurable(h);
+  return root;
+}
+
+/** Resolves when all that was committed to the primary namespace survives the death of the instance, if anything does. */
+export async function kvsDurable(h: Flux): Promise<void> {
+  await h.rpc("kvs.durable");
+}
+
 /** Sets one value. */
 export function kvsPut(h: Flux, key: string, value: KvsValue, options?: CommitOptions): Promise<KvsRoot> {
   return kvsCommit(h, [put(key, value)], options);

@@ -25,6 +25,8 @@ export interface Blob {
   ephemeral: boolean;
   /** How many writers want it kept. */
   claims: number;
+  /** When it became dirty: the number of flushes begun before. */
+  epoch: number;
 }
 
 export interface CacheStats {
@@ -51,6 +53,9 @@ export class BlobCache {
   #size_bytes = 0;
   #dirty_bytes = 0;
   #dirty = 0;
+  #epoch = 0;
+  /** Dirty blobs of each epoch that has any. */
+  readonly #dirtyOf = new Map<number, number>();
 
   constructor(public limits: CacheLimits) {}
 
@@ -83,7 +88,7 @@ export class BlobCache {
 
   /** A blob that is safe elsewhere. */
   addClean(key: string, data: Uint8Array): Blob {
-    return this.#blobs.get(key) ?? this.#insert({ key, data, dirty: false, writing: false, ephemeral: false, claims: 0 });
+    return this.#blobs.get(key) ?? this.#insert({ key, data, dirty: false, writing: false, ephemeral: false, claims: 0, epoch: 0 });
   }
 
   /**
@@ -99,20 +104,33 @@ export class BlobCache {
     if (this.#dirty_bytes + data.length > this.limits.dirty_bytes) {
       throw new FluxError(errno.ENOSPC, `${this.#dirty_bytes} bytes wait for the backing store (limit ${this.limits.dirty_bytes})`);
     }
-    blob ??= this.#insert({ key, data, dirty: false, writing: false, ephemeral: false, claims: 0 });
+    blob ??= this.#insert({ key, data, dirty: false, writing: false, ephemeral: false, claims: 0, epoch: 0 });
     blob.dirty = true;
     blob.ephemeral = false;
     blob.claims = 1;
+    blob.epoch = this.#epoch;
+    this.#dirtyOf.set(blob.epoch, (this.#dirtyOf.get(blob.epoch) ?? 0) + 1);
     this.#dirty++;
     this.#dirty_bytes += blob.data.length;
     this.#queue.set(key, blob);
     return blob;
   }
 
+  /** A flush begins: everything that is dirty now must be written, whoever gives it up. Returns what isWritten() takes. */
+  beginFlush(): number {
+    return this.#epoch++;
+  }
+
+  /** Nothing is left of what was dirty when that flush began. */
+  isWritten(flush: number): boolean {
+    for (const epoch of this.#dirtyOf.keys()) if (epoch <= flush) return false;
+    return true;
+  }
+
   /** One writer no longer needs it. */
   giveUp(key: string): void {
     const blob = this.#queue.get(key);
-    if (blob === undefined || --blob.claims > 0) return;
+    if (blob === undefined || blob.epoch < this.#epoch || --blob.claims > 0) return;
     this.#queue.delete(key);
     this.#clean(blob);
     blob.ephemeral = true;
@@ -170,6 +188,9 @@ export class BlobCache {
   }
 
   #clean(blob: Blob): void {
+    const left = (this.#dirtyOf.get(blob.epoch) ?? 1) - 1;
+    if (left === 0) this.#dirtyOf.delete(blob.epoch);
+    else this.#dirtyOf.set(blob.epoch, left);
     blob.dirty = false;
     blob.claims = 0;
     this.#dirty--;

@@ -3,7 +3,7 @@
 //
 //   content.load                hash → blob                       ENOENT
 //   content.store               blob → hash                       EFBIG, ENOSPC
-//   content.flush               answered when nothing is dirty    ENOSYS without a backing store
+//   content.flush               answered when what is dirty now is written    ENOSYS without a backing store
 //   content.dropcache
 //   content.checkpoint-get      {} → { value: [checkpoint, …] }   newest first
 //   content.checkpoint-put      { value }                         after a flush
@@ -41,6 +41,12 @@ const FLUSH_BATCH_LIMIT = 2000;
 const RETRY_DELAY_MS = 1000;
 const LOADS_MAX = 100_000;
 
+interface FlushWaiter {
+  readonly flush: number;
+  resolve(): void;
+  reject(err: FluxError): void;
+}
+
 interface Options {
   readonly cache_bytes: number;
   readonly flushBatch: number;
@@ -71,7 +77,7 @@ class Content {
   #writeTimer: Timer | undefined;
   #writing = 0;
   #writeError: FluxError | undefined;
-  #flushWaiters: { resolve: () => void; reject: (err: FluxError) => void }[] = [];
+  #flushWaiters: FlushWaiter[] = [];
 
   constructor(h: Flux, context: ModuleContext, options: Options, hashName: HashName) {
     this.#h = h;
@@ -230,29 +236,34 @@ class Content {
     if (this.#writing > 0) return;
     this.#cache.purge();
     if (this.#writeError !== undefined) {
-      this.#endFlush(this.#writeError);
+      this.#failFlushes(this.#writeError);
       return this.#scheduleWrite(RETRY_DELAY_MS);
     }
-    if (this.#cache.dirty === 0) return this.#endFlush(undefined);
+    this.#endFlushes();
+    if (this.#cache.dirty === 0) return;
     if (this.#flushWaiters.length > 0) this.#write();
     else this.#scheduleWrite();
   }
 
-  #endFlush(error: FluxError | undefined): void {
+  /** Answers the flushes that are done. Blobs that came later don't hold them up. */
+  #endFlushes(): void {
     const waiters = this.#flushWaiters;
-    this.#flushWaiters = [];
-    for (const waiter of waiters) {
-      if (error === undefined) waiter.resolve();
-      else waiter.reject(error);
-    }
+    if (waiters.length === 0) return;
+    this.#flushWaiters = waiters.filter(({ flush }) => !this.#cache.isWritten(flush));
+    for (const waiter of waiters) if (!this.#flushWaiters.includes(waiter)) waiter.resolve();
   }
 
-  /** Resolves when nothing is dirty; rejects with the error of the backing store. */
+  #failFlushes(error: FluxError): void {
+    for (const waiter of this.#flushWaiters.splice(0)) waiter.reject(error);
+  }
+
+  /** Resolves when everything that is dirty now is written; rejects with the error of the backing store. */
   async #flush(): Promise<void> {
     if (!this.#isLeader) return;
     this.#requireBacking("no backing store");
     if (this.#cache.dirty === 0) return;
-    const done = new Promise<void>((resolve, reject) => this.#flushWaiters.push({ resolve, reject }));
+    const flush = this.#cache.beginFlush();
+    const done = new Promise<void>((resolve, reject) => this.#flushWaiters.push({ flush, resolve, reject }));
     this.#write();
     await done;
   }

@@ -1,10 +1,10 @@
 // Batch: writes submitted jobs to the KVS and announces them to the job manager, all that came while the last batch was
-// being written in one go: one commit, one "job-manager.submit".
+// being written in one go: one commit, one "job-manager.submit", one checkpoint where the state directory is kept.
 //
 //   job.XXXX.J        as it was signed
 //   job.XXXX.jobspec  with defaults, without environment (RFC 16)
 import type { Flux } from "../../client/flux.ts";
-import { kvsCommit, type KvsOp, put, putJson, unlink } from "../../client/kvs.ts";
+import { kvsCommit, kvsDurable, type KvsOp, put, putJson, unlink } from "../../client/kvs.ts";
 import type { Request } from "../../client/request.ts";
 import { jobKvsPath, type JobId } from "../../formats/fluid.ts";
 import type { Json, JsonObject } from "../../formats/json.ts";
@@ -74,6 +74,8 @@ export class Batches {
     let refused: Map<JobId, string>;
     try {
       const { errors } = await this.#h.rpc("job-manager.submit", { jobs: jobs.map(announcement) });
+      // Who is told the id of a job finds it again whatever happens to the instance.
+      await kvsDurable(this.#h);
       refused = new Map(((errors ?? []) as readonly Json[][]).map(([id, text]) => [jobid(id, "errors[].id"), str(text, "errors[].text")]));
     } catch (err) {
       for (const { request } of jobs) request.fail(err);

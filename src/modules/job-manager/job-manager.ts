@@ -10,7 +10,7 @@
 // The parts: state.ts says what events do, job.ts what a job needs, core.ts brings events and needs together; the other
 // files are one partner or request each. What happens in one turn of the event loop is stored and told at its end.
 import type { Flux } from "../../client/flux.ts";
-import { kvsCommit, type KvsOp } from "../../client/kvs.ts";
+import { kvsCommit, kvsCommitDurably, type KvsOp } from "../../client/kvs.ts";
 import { defineModule, type ModuleContext, type ModuleHooks } from "../../client/module.ts";
 import { STATE } from "../../client/jobs.ts";
 import { parseEventlog } from "../../formats/eventlog.ts";
@@ -52,6 +52,8 @@ export interface JobManager {
   readonly purge: Purge;
   /** Something was posted outside of a job's events: end the turn. */
   touch(): void;
+  /** Resolves when what the administrator did to the queues survives a crash. */
+  saveQueues(): Promise<void>;
   raise(job: Job, exception: Exception): void;
 }
 
@@ -189,8 +191,12 @@ export function createManager(h: Flux, context: ModuleContext): JobManager {
     checkpoint: () => checkpointOf(manager),
     removed: (job) => history.removed(job.userid),
   });
-  const manager: JobManager = { h, context, core, alloc, exec, queues, journal, eventlogs, waiting, drain, dependencies, history, purge, touch, raise };
+  const manager: JobManager = { h, context, core, alloc, exec, queues, journal, eventlogs, waiting, drain, dependencies, history, purge, touch, saveQueues: () => saveQueues(manager), raise };
   return manager;
+}
+
+async function saveQueues(manager: JobManager): Promise<void> {
+  await kvsCommitDurably(manager.h, [checkpointOf(manager)]);
 }
 
 /** Posts the exception event and tells everybody by the event "job-exception" {id, type, severity}. */

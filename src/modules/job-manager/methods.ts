@@ -321,10 +321,11 @@ function wait(m: JobManager, request: Request): Answer {
 
 // ---- queues
 
-function queueEnable(m: JobManager, request: Request): void {
+async function queueEnable(m: JobManager, request: Request): Promise<void> {
   const { name, enable, reason, all } = request.unpack({ name: opt(str), enable: bool, reason: opt(str), all: def(bool, false) });
   if (!enable && reason === undefined) throw new FluxError(errno.EINVAL, "reason is required for disable");
   for (const queue of m.queues.select(name, all)) setEnabled(queue, enable, reason);
+  await m.saveQueues();
 }
 
 async function queueStart(m: JobManager, request: Request): Promise<void> {
@@ -334,6 +335,7 @@ async function queueStart(m: JobManager, request: Request): Promise<void> {
   const queues = m.queues.select(name, all);
   for (const queue of queues) setStarted(queue, start, reason, !nocheckpoint);
   await requeue(m, queues);
+  if (!nocheckpoint) await m.saveQueues();
 }
 
 /** Takes the jobs of stopped queues back from the scheduler, or offers it those of started ones. */

@@ -18,6 +18,8 @@ export class Checkpointer {
   readonly #current: () => { ref: Blobref; seq: number };
   #timer: Timer | undefined;
   #writing = false;
+  #saving: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
   #savedSeq = -1;
   #failed = false;
 
@@ -51,8 +53,30 @@ export class Checkpointer {
     if (err?.errno !== errno.ENOSYS && this.#current().seq !== this.#savedSeq) this.changed();
   }
 
-  /** Resolves when the current root and all below it are in the backing store. Rejects with ENOSYS where there is none. */
-  async save(): Promise<void> {
+  /**
+   * Resolves when the current root and all below it are in the backing store. Rejects with ENOSYS where there is none.
+   * Those who ask while a checkpoint is on its way share the next one.
+   */
+  save(): Promise<void> {
+    if (this.#next !== undefined) return this.#next;
+    if (this.#saving === undefined) return this.#current().seq === this.#savedSeq ? Promise.resolve() : this.#begin();
+    const again = (): Promise<void> => {
+      this.#next = undefined;
+      return this.#begin();
+    };
+    this.#next = this.#saving.then(again, again);
+    return this.#next;
+  }
+
+  #begin(): Promise<void> {
+    const saving = this.#write().finally(() => {
+      if (this.#saving === saving) this.#saving = undefined;
+    });
+    this.#saving = saving;
+    return saving;
+  }
+
+  async #write(): Promise<void> {
     const { ref, seq } = this.#current();
     const value = { version: 1, rootref: ref, sequence: seq, timestamp: this.#clock.now_s() };
     await this.#h.rpc("content.checkpoint-put", { value }, { nodeid: 0 });

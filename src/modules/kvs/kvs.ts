@@ -9,6 +9,7 @@
 //   kvs.wait-version   { namespace, rootseq } → { rootseq, rootref }
 //   kvs.namespace-create { namespace, rootref, owner, flags }, kvs.namespace-remove { namespace }, kvs.namespace-list   (rank 0)
 //   kvs.sync           waits until the primary namespace is on disk
+//   kvs.durable        the same where the state directory outlasts the instance; elsewhere answered at once
 //   kvs.dropcache, kvs.setroot-pause { namespace }, kvs.setroot-unpause { namespace }
 //   kvs.relaycommit, kvs.relayfence, kvs.pin    between ranks
 //
@@ -73,9 +74,10 @@ async function startLeader(
   merge: boolean,
   initialRootref: Blobref | undefined,
 ): Promise<ModuleHooks> {
-  const period_ms = async (config: JsonObject): Promise<number> => configuredPeriod_ms(config) ?? ((await isTemporary(h)) ? 0 : PERIOD_MS);
+  const temporary = await isTemporary(h);
+  const period_ms = (config: JsonObject): number => configuredPeriod_ms(config) ?? (temporary ? 0 : PERIOD_MS);
   const primary = (): NamespaceRoot => leader.find(PRIMARY) as NamespaceRoot;
-  const checkpointer = new Checkpointer(h, context.clock, await period_ms(context.config), primary);
+  const checkpointer = new Checkpointer(h, context.clock, period_ms(context.config), primary);
   const leader: Leader = new Leader({
     h,
     clock: context.clock,
@@ -92,15 +94,15 @@ async function startLeader(
   }
   leader.create(PRIMARY, restored?.ref ?? leader.emptyRef, context.owner, 0, restored?.seq ?? 0);
   const kvs = new Kvs(h, context, dirs, leader);
-  await h.serve("kvs", { ...kvs.methods(), ...leaderMethods(leader, context, checkpointer) });
+  await h.serve("kvs", { ...kvs.methods(), ...leaderMethods(leader, context, checkpointer, temporary) });
   return {
     stats: () => kvs.stats(leader),
     clearStats: () => {
       dirs.faults = 0;
       leader.operationCounts.fill(0);
     },
-    reconfigure: async (config) => {
-      checkpointer.period_ms = await period_ms(config);
+    reconfigure: (config) => {
+      checkpointer.period_ms = period_ms(config);
     },
     async stop() {
       checkpointer.stop();
@@ -114,12 +116,12 @@ async function startLeader(
 
 /** What only rank 0 can do, for clients of other ranks that do not address it. */
 function forwarded(h: Flux): Methods {
-  const names = ["namespace-create", "namespace-remove", "namespace-list", "sync"];
+  const names = ["namespace-create", "namespace-remove", "namespace-list", "sync", "durable"];
   return Object.fromEntries(names.map((name) => [name, (req: Request) => h.rpc(`kvs.${name}`, req.payload, { nodeid: 0 })]));
 }
 
 /** Methods that only rank 0 has. */
-function leaderMethods(leader: Leader, context: ModuleContext, checkpointer: Checkpointer): Methods {
+function leaderMethods(leader: Leader, context: ModuleContext, checkpointer: Checkpointer, temporary: boolean): Methods {
   return {
     "namespace-create": (req) => {
       const { namespace, rootref, owner, flags } = req.unpack({ namespace: str, rootref: str, owner: int, flags: int });
@@ -145,6 +147,13 @@ function leaderMethods(leader: Leader, context: ModuleContext, checkpointer: Che
     },
     pin: (req) => leader.pin(req.unpack({ namespace: str }).namespace),
     sync: () => checkpointer.save(),
+    durable: async () => {
+      if (temporary || checkpointer.period_ms === 0) return;
+      await checkpointer.save().catch((err: unknown) => {
+        // Without a backing store nothing is lost that could have been kept.
+        if (!isErrno(err, errno.ENOSYS)) throw err;
+      });
+    },
   };
 }
 

@@ -1,6 +1,6 @@
 // What the resource module keeps in the KVS: resource.R, resource.eventlog and checkpoint.resource.
 import type { Flux } from "../../client/flux.ts";
-import { append, kvsCommit, kvsGetText, putJson } from "../../client/kvs.ts";
+import { append, kvsCommit, kvsCommitDurably, kvsGetText, putJson } from "../../client/kvs.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, isErrno } from "../../message/errno.ts";
 
@@ -17,7 +17,7 @@ export async function readKey(h: Flux, key: string): Promise<string | undefined>
 }
 
 export async function appendEvents(h: Flux, text: string): Promise<void> {
-  await kvsCommit(h, [append(EVENTLOG, text)]);
+  await kvsCommitDurably(h, [append(EVENTLOG, text)]);
 }
 
 /** Stores R and, in the same transaction, the event that tells of it. */

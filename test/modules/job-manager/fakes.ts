@@ -42,7 +42,7 @@ export class FakeKvs {
   readonly module: ModuleDefinition = defineModule({
     name: "kvs",
     start: async (h) => {
-      await h.serve("kvs", { commit: (req) => this.#commit(req), lookup: (req) => this.#lookup(req) });
+      await h.serve("kvs", { durable: () => undefined, commit: (req) => this.#commit(req), lookup: (req) => this.#lookup(req) });
     },
   });
 

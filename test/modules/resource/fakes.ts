@@ -13,6 +13,7 @@ export function fakeKvs(values = new Map<string, string>()): ReturnType<typeof d
     name: "kvs",
     async start(h) {
       await h.serve("kvs", {
+        durable: () => undefined,
         commit(req) {
           for (const op of req.unpack({ ops: arr(obj) }).ops) {
             const value = parseTreeobj(op["dirent"]);
