@@ -12,9 +12,10 @@ export interface Splitter {
 
 /**
  * Passes on each whole line, and keeps the piece after the last newline for the next. One by one, because readers put a
- * task's label before each event of its output and not before each line.
+ * task's label before each event of its output and not before each line. Of chunks larger than `bulk_bytes` all whole
+ * lines are passed on at once.
  */
-export function splitLines(emit: (data: Uint8Array) => void): Splitter {
+export function splitLines(emit: (data: Uint8Array) => void, bulk_bytes = Infinity): Splitter {
   let rest: Uint8Array[] = [];
   let rest_bytes = 0;
   const flush = (tail: Uint8Array): void => {
@@ -26,7 +27,8 @@ export function splitLines(emit: (data: Uint8Array) => void): Splitter {
   return {
     push(chunk) {
       let start = 0;
-      for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
+      const next = chunk.length > bulk_bytes ? chunk.lastIndexOf(NEWLINE) : chunk.indexOf(NEWLINE);
+      for (let end = next; end >= 0; end = chunk.indexOf(NEWLINE, start)) {
         flush(chunk.subarray(start, end + 1));
         start = end + 1;
       }

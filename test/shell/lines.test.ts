@@ -17,6 +17,11 @@ test("every line is an event of its own, however it arrives", () => {
   expect(cut(splitLines, [])).toEqual([]);
 });
 
+test("large chunks may go on with all their lines at once", () => {
+  const bulk = (emit: (data: Uint8Array) => void): Splitter => splitLines(emit, 8);
+  expect(cut(bulk, ["a\nb\n", "1\n2\n3\n4\n5", "\nc\n"])).toEqual(["a\n", "b\n", "1\n2\n3\n4\n", "5\n", "c\n"]);
+});
+
 test("a line without end is passed on in pieces", () => {
   const got = cut(splitLines, Array.from({ length: 20 }, () => Buffer.alloc(100_000, "x")));
   expect(got.length).toBeGreaterThan(1);

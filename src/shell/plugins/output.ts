@@ -119,6 +119,9 @@ function pauseTasks(shell: Shell, paused: boolean): void {
   }
 }
 
+/** Labels are of little use in a job with one task: when it writes so much at once, its lines share an event. */
+const BULK_BYTES = 16 << 10;
+
 /** Attaches a task's stream: cut into lines or characters, to a file of its own or to the sink. */
 function connect(
   shell: Shell,
@@ -130,7 +133,8 @@ function connect(
   const rank = String(task.rank);
   const own = how.perTask && how.path !== undefined;
   const emit = own ? ownFile(shell, task, how, to) : (data: Uint8Array) => to.sink.data(name, rank, data, false);
-  const splitter: Splitter = how.lineBuffered || how.label ? splitLines(emit) : splitCharacters(emit);
+  const bulk_bytes = shell.job.ntasks === 1 ? BULK_BYTES : Infinity;
+  const splitter: Splitter = how.lineBuffered || how.label ? splitLines(emit, bulk_bytes) : splitCharacters(emit);
   const push = (chunk: Uint8Array): void => splitter.push(chunk);
   const end = (): void => {
     splitter.end();
