@@ -7,7 +7,7 @@ import { inOwnGroup, isTerminal, type OwnGroup } from "../os/foreground.ts";
 import type { Clock, Timer } from "../os/clock.ts";
 import { exitCodeOf, signalNumber, termSignalOf } from "../os/signals.ts";
 import { type Child, sendSignal, spawnProcess } from "../os/spawn.ts";
-import { descendantsOf, readProcess } from "../os/process-tree.ts";
+import { descendantsOf, processesWithEnvironment, readProcess } from "../os/process-tree.ts";
 
 export interface Command {
   readonly argv: readonly string[];
@@ -136,6 +136,7 @@ export class Programs {
     running.group?.restore();
     // What the program left running in its group goes with it.
     if (running.group?.isSeparate) signalGroup(running.group.pgid, "SIGHUP");
+    if (command.foreground) hangUpLeftovers(this.#options.environment()["FLUX_URI"]);
     const signal = termSignalOf(status);
     if (signal !== undefined) return report(128 + signal, SIGNAL_TEXTS[signal] ?? `Signal ${signal}`);
     const code = exitCodeOf(status) ?? 1;
@@ -152,6 +153,19 @@ export class Programs {
     const output = (level: 3 | 6) => lines((line) => this.#options.log(level, `${name}.${index}: ${line}`));
     const child = spawnProcess({ argv: command.argv, env, stdin: "null", stdout: "pipe", stderr: "pipe", onStdout: output(6), onStderr: output(3) });
     return { name, child, group: undefined, timer: undefined };
+  }
+}
+
+/**
+ * What a shell with job control, or one that shares our group, has left running in our session. As when a terminal
+ * hangs up, nohup(1) and setsid(1) keep a program from it.
+ */
+function hangUpLeftovers(uri: string | undefined): void {
+  const sid = readProcess(process.pid)?.sid;
+  if (uri === undefined || sid === undefined) return;
+  for (const { pid } of processesWithEnvironment(`FLUX_URI=${uri}`).filter((entry) => entry.sid === sid)) {
+    sendSignal(pid, "SIGHUP");
+    sendSignal(pid, "SIGCONT");
   }
 }
 

@@ -60,3 +60,20 @@ export function descendantsOf(pid: number): ProcessEntry[] {
 export function sessionMembers(sid: number): ProcessEntry[] {
   return listProcesses().filter((entry) => entry.sid === sid);
 }
+
+/** Processes that were started with all of these environment entries ("NAME=VALUE"), as far as we may look; not ourselves. */
+export function processesWithEnvironment(...entries: readonly string[]): ProcessEntry[] {
+  return listProcesses().filter(({ pid }) => {
+    if (pid === process.pid) return false;
+    const env = environmentOf(pid);
+    return entries.every((entry) => env.includes(entry));
+  });
+}
+
+function environmentOf(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, "latin1").split("\0");
+  } catch {
+    return []; // it is gone, or not ours
+  }
+}

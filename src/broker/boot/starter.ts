@@ -1,9 +1,10 @@
 // The starter: what `flux start --test-size=N` is while its brokers run. It gives each a PMI socket and a lifeline,
 // passes signals on, and ends when they have ended. When it is killed, the lifelines end, and the brokers go.
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readlinkSync } from "node:fs";
 import { IdSet } from "../../formats/idset.ts";
 import { saveTerminal } from "../../os/foreground.ts";
 import { NOFILE_VARIABLE, launchNofile } from "../../os/limits.ts";
+import { processesWithEnvironment } from "../../os/process-tree.ts";
 import { selfCommand } from "../../os/self.ts";
 import { exitCodeOf, termSignalOf } from "../../os/signals.ts";
 import { type Child, sendSignal, spawnProcess } from "../../os/spawn.ts";
@@ -182,12 +183,23 @@ class Starter {
     }
     // The initial program of a leader that was killed has nobody else to end it: its group has the leader's number.
     if (rank === 0 && signal !== undefined) for (const end of ["SIGHUP", "SIGTERM", "SIGKILL"]) sendSignal(-child.pid, end);
+    if (signal !== undefined) this.#killOrphans(rank);
     const { exitMode, exitTimeout_ms } = this.#options;
     if (exitMode === "any") this.#exitCode = Math.max(this.#exitCode, code);
     else if (rank === 0) this.#exitCode = code;
     const counts = exitMode === "any" || rank === 0;
     if (!counts || this.#brokers.size === 0 || this.#killTimer !== undefined || !Number.isFinite(exitTimeout_ms)) return;
     this.#killTimer = setTimeout(() => this.#timedOut(), exitTimeout_ms);
+  }
+
+  /**
+   * Kills what a broker that was killed ran for `flux exec` (job shells see its end themselves). On rank 0 the user's own
+   * programs have its URI too: there only sessions that are wired to the broker are meant.
+   */
+  #killOrphans(rank: number): void {
+    const found = processesWithEnvironment(`FLUX_URI=local://${this.#rundir}/local-${rank}`);
+    const sessions = new Set(found.filter(({ pid, sid }) => pid === sid && hasSocketForOutput(pid)).map(({ sid }) => sid));
+    for (const { pid, sid } of found) if (rank > 0 || sessions.has(sid)) sendSignal(pid, "SIGKILL");
   }
 
   /** The leader may still take the rest down in order, and the initial program with it. */
@@ -216,6 +228,14 @@ class Starter {
 
   #signalAll(signal: string): void {
     for (const child of this.#brokers.values()) child.kill(signal);
+  }
+}
+
+function hasSocketForOutput(pid: number): boolean {
+  try {
+    return readlinkSync(`/proc/${pid}/fd/1`).startsWith("socket:");
+  } catch {
+    return false; // it is gone
   }
 }
 
