@@ -93,6 +93,8 @@ function test() {
   process.stderr.write(result.stderr);
   const passed = /^\s*(\d+) pass$/m.exec(result.stderr)?.[1] ?? "0";
   const failed = /^\s*(\d+) fail$/m.exec(result.stderr)?.[1] ?? "0";
+  const skipped = /^\s*(\d+) skip$/m.exec(result.stderr)?.[1];
+  if (skipped !== undefined) console.log(`${skipped} skipped: .ci/run installs what they need`);
   console.log(`${passed} passed, ${failed} failed`);
   const ok = result.status === 0 && Number(passed) > 0;
   process.exit(ok ? 0 : result.status || 1);

@@ -8,6 +8,7 @@ import { encodeCommand } from "../../../src/transport/zmtp/command.ts";
 import { encodeFrame } from "../../../src/transport/zmtp/frame.ts";
 import { encodeGreeting } from "../../../src/transport/zmtp/greeting.ts";
 import { connect, encodeZ85, generateKeypair, listen, type BoxBackend, type ListenOptions, type ZmtpConnection } from "../../../src/transport/zmtp/mod.ts";
+import { lacks } from "../../support/needs.ts";
 import { once, pair, queue, rejection, temporaryDirectory } from "./support.ts";
 
 const directory = temporaryDirectory();
@@ -22,7 +23,7 @@ afterAll(() => directory.remove());
 const socketPath = () => `${directory.path}/socket${serial++}`;
 const KINDS: readonly (readonly [string, () => { backend?: BoxBackend; path?: string }])[] = [
   ["NULL ipc", () => ({ path: socketPath() })],
-  ["CURVE ffi", () => ({ backend: "ffi" })],
+  ...(lacks("libsodium23") ? [] : [["CURVE ffi", () => ({ backend: "ffi" as const })] as const]),
   ["CURVE wasm", () => ({ backend: "wasm" })],
 ];
 
