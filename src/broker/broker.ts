@@ -7,7 +7,7 @@ import { randomUUID } from "node:crypto";
 import type { Flux } from "../client/flux.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import type { JsonObject } from "../formats/json.ts";
-import { errno, FluxError, toFluxError } from "../message/errno.ts";
+import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
 import { str, unpack } from "../message/unpack.ts";
 import { realClock } from "../os/clock.ts";
 import { getuid, setProcessName } from "../os/credentials.ts";
@@ -18,7 +18,7 @@ import { SOCKET_PATH_MAX_BYTES } from "../os/socket-path.ts";
 import { writeStderr } from "../os/stderr.ts";
 import { removeDirectory } from "../os/tmpdir.ts";
 import { parseDuration } from "../formats/fsd.ts";
-import { encodeZ85, generateKeypair } from "../transport/zmtp/mod.ts";
+import { encodeZ85, generateKeypair, type Keypair } from "../transport/zmtp/mod.ts";
 import { FLUX_VERSION } from "../version.ts";
 import { Attributes } from "./attributes.ts";
 import { type Boot, openBoot } from "./boot/boot.ts";
@@ -49,7 +49,7 @@ import { serveRunat, serveShutdown, type ShutdownService } from "./services/runa
 import { serveService } from "./services/service.ts";
 import { serveStateMachine, type StateMachineService } from "./services/state-machine.ts";
 import { Tracer } from "./trace.ts";
-import { RC1_DEFAULT, RC3_DEFAULT, setupAttributes } from "./setup-attributes.ts";
+import { RC1_DEFAULT, RC3_DEFAULT, setupAttributes, setupTree } from "./setup-attributes.ts";
 
 /** When the starter is gone, everything must be over within this. */
 const ORPHAN_GRACE_MS = 10_000;
@@ -91,9 +91,10 @@ async function startBroker(options: BrokerOptions, enclosing: Enclosing, onStart
   const attrs = new Attributes();
   for (const [name, value] of options.attrs) attrs.setFromCommandLine(name, value);
   const config = await initialConfig(options, attrs);
-  const boot = await openBoot(attrs.get("broker.boot-method"), process.env);
+  const hostname = attrs.get("hostname") ?? systemHostname();
+  const boot = await openBoot({ method: attrs.get("broker.boot-method"), env: process.env, config, hostname });
   setProcessName(`flux-broker-${boot.rank}`);
-  const broker = new Broker(options, attrs, boot, enclosing, config);
+  const broker = new Broker(options, attrs, boot, enclosing, config, hostname);
   try {
     onStarterLost(() => broker.starterLost());
     return await broker.run();
@@ -126,7 +127,7 @@ class Broker {
   readonly #owner = getuid();
   readonly #hostname: string;
   readonly #topology: Topology;
-  readonly #keypair = generateKeypair();
+  readonly #keypair: Keypair;
   readonly #log: Log;
   readonly #router: Router;
   readonly #overlay: Overlay;
@@ -136,6 +137,7 @@ class Broker {
   readonly #lifecycle: Lifecycle;
   readonly #cleanups: (() => void)[] = [];
   #hosts: readonly string[] = [];
+  #hasJoined = false;
   #parentCard: Card | undefined;
   #local: LocalConnector | undefined;
   #configStore: ConfigStore | undefined;
@@ -144,14 +146,16 @@ class Broker {
   #shutdownService: ShutdownService | undefined;
   #removeHandlers: () => void = () => {};
 
-  constructor(options: BrokerOptions, attrs: Attributes, boot: Boot, enclosing: Enclosing, config: JsonObject) {
+  constructor(options: BrokerOptions, attrs: Attributes, boot: Boot, enclosing: Enclosing, config: JsonObject, hostname: string) {
     this.#options = options;
     this.#attrs = attrs;
     this.#boot = boot;
     this.#config = config;
     const { rank, size } = boot;
-    this.#hostname = attrs.get("hostname") ?? systemHostname();
-    this.#topology = parseTopology(attrs.setDefault("tbon.topo", "kary:32"), size);
+    this.#hostname = hostname;
+    this.#keypair = boot.wiring?.keypair ?? generateKeypair();
+    setupTree(attrs, config);
+    this.#topology = parseTopology(attrs.setDefault("tbon.topo", boot.wiring === undefined ? "kary:32" : "custom"), size, boot.wiring?.parents);
     setupAttributes(attrs, { boot, topology: this.#topology, enclosing, uuid: this.#uuid, owner: this.#owner, hostname: this.#hostname });
     quorumSize(attrs.require("broker.quorum"), size);
 
@@ -229,6 +233,8 @@ class Broker {
       hostOf: (r) => this.#hosts[r] ?? `rank ${r}`,
       welcome: () => ({ hostlist: attrs.get("hostlist") ?? "" }),
       connectTimeout_ms: seconds(attrs, "tbon.connect_timeout") * 1000,
+      // A launcher has started everybody by now; hosts with a configuration come up in any order, at any time.
+      patience_ms: this.#boot.wiring === undefined ? seconds(attrs, "tbon.connect_timeout") * 1000 : Number.POSITIVE_INFINITY,
       heartbeat: { interval_ms: seconds(attrs, "tbon.torpid_min") * 1000, timeout_ms: seconds(attrs, "tbon.torpid_max") * 1000 },
     });
   }
@@ -284,7 +290,8 @@ class Broker {
     process.on("uncaughtException", bug);
     process.on("unhandledRejection", bug);
     this.#removeHandlers = () => {
-      for (const signal of signals) process.off(signal, kill);
+      // The process is about to end by itself: a signal that comes now must not change its exit code.
+      for (const signal of signals) process.on(signal, () => undefined).off(signal, kill);
       process.off("uncaughtException", bug);
       process.off("unhandledRejection", bug);
     };
@@ -353,8 +360,9 @@ class Broker {
     const children = childrenOf(this.#topology, rank);
     const parent = parentOf(this.#topology, rank);
     let endpoint: string | undefined;
-    if (children.length > 0) {
-      endpoint = await this.#overlay.listen(await this.#listenAddress());
+    // In recovery mode rank 0 is for its administrator alone.
+    if (children.length > 0 && !(this.#boot.wiring !== undefined && this.#attrs.has("broker.recovery-mode"))) {
+      endpoint = await this.#listen();
       this.#attrs.set("tbon.endpoint", endpoint);
     }
     const card: Card = { hostname: this.#hostname, publicKey: encodeZ85(this.#keypair.publicKey), endpoint };
@@ -365,6 +373,21 @@ class Broker {
     if (parent !== undefined) this.#parentCard = cards.get(parent);
     if (this.#parentCard?.endpoint !== undefined) this.#attrs.set("tbon.parent-endpoint", this.#parentCard.endpoint);
     this.#overlay.knowChildren(new Map(children.flatMap((r) => (cards.has(r) ? [[r, cards.get(r) as Card]] : []))));
+  }
+
+  /** Resolves to the endpoint at which our children reach us. */
+  async #listen(): Promise<string> {
+    const { wiring } = this.#boot;
+    if (wiring === undefined) return this.#overlay.listen(await this.#listenAddress());
+    const bind = wiring.bind();
+    const connect = wiring.connect();
+    try {
+      await this.#overlay.listen(bind);
+    } catch (err) {
+      const { errno: number, message } = toFluxError(err);
+      throw new FluxError(number, number === errno.EINVAL ? message : `cannot listen at ${bind}: ${strerror(number)}`, { cause: err });
+    }
+    return connect;
   }
 
   /** ipc:// in the run directory when all our children are on this host, otherwise tcp:// on an address they can reach. */
@@ -382,7 +405,12 @@ class Broker {
   async #join(): Promise<void> {
     const parent = parentOf(this.#topology, this.#boot.rank);
     if (parent === undefined || this.#parentCard === undefined) throw new FluxError(errno.EPROTO, "the parent broker published no address");
-    const welcome = await this.#overlay.connectParent(parent, this.#parentCard);
+    const welcome = await this.#overlay.connectParent(parent, this.#parentCard).catch((err: unknown) => {
+      const { errno: number, message } = toFluxError(err);
+      const advice = number === errno.EPERM && this.#boot.wiring !== undefined ? " (is the file curve_cert the same on both hosts?)" : "";
+      throw new FluxError(number, `${message}${advice}`, { cause: err });
+    });
+    this.#hasJoined = true;
     const { hostlist } = unpack(welcome, { hostlist: str });
     this.#setHosts(Hostlist.parse(hostlist).toArray());
   }
@@ -392,10 +420,11 @@ class Broker {
     if (!this.#attrs.has("hostlist")) this.#attrs.set("hostlist", Hostlist.from(hosts).toString());
   }
 
-  #forwardLog(line: string): void {
-    // Before joining, and after, there is nobody above to tell.
-    if (!this.#overlay.isConnectedToParent || this.#h.isClosed) return;
+  /** False before we have joined: errors of a broker that never comes to join must not be lost. */
+  #forwardLog(line: string): boolean {
+    if (!this.#overlay.isConnectedToParent || this.#h.isClosed) return this.#hasJoined;
     this.#h.notify("log.append", Buffer.from(`${line}\0`), { upstreamOf: this.#boot.rank });
+    return true;
   }
 
   async #unloadBuiltins(): Promise<void> {
