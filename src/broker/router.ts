@@ -67,6 +67,8 @@ interface EndpointState {
   readonly services: Set<string>;
   /** Services this endpoint sent requests to: they are told when it goes. Key: topic service, nodeid, flags. */
   readonly used: Map<string, Message>;
+  /** Of these, the services that were asked without a rank: nearly every request is to one of them. */
+  readonly usedAnywhere: Set<string>;
 }
 
 interface PeerState {
@@ -112,7 +114,7 @@ export class Router {
   // ---- who is there
 
   addEndpoint(endpoint: Endpoint): void {
-    this.#endpoints.set(endpoint.id, { endpoint, subscriptions: new Map(), services: new Set(), used: new Map() });
+    this.#endpoints.set(endpoint.id, { endpoint, subscriptions: new Map(), services: new Set(), used: new Map(), usedAnywhere: new Set() });
   }
 
   /** The endpoint is gone: its services end, and the services it used are told. */
@@ -345,10 +347,15 @@ export class Router {
   }
 
   #rememberUse(state: EndpointState, request: Message): void {
-    const key = `${request.service}/${request.nodeid}/${request.flags & FLAG_UPSTREAM}`;
+    const { service, nodeid } = request;
+    const upstream = request.flags & FLAG_UPSTREAM;
+    const anywhere = nodeid === NODEID_ANY && upstream === 0;
+    if (anywhere && state.usedAnywhere.has(service)) return;
+    const key = `${service}/${nodeid}/${upstream}`;
     if (state.used.has(key)) return;
     if (state.used.size >= USED_MAX) return this.#warn(`${state.endpoint.name} uses over ${USED_MAX} services: some will not learn when it ends`);
     state.used.set(key, requestMessage(request.topic ?? "", undefined, upstreamOptions(request)));
+    if (anywhere) state.usedAnywhere.add(service);
   }
 
   #stateOf(endpointId: string): EndpointState {

@@ -212,16 +212,35 @@ export function controlMessage(type: number, status: number): Message {
   return build(MSG_CONTROL, 0, undefined, type, status, undefined);
 }
 
+interface TopicWords {
+  readonly service: string;
+  readonly method: string;
+}
+
+/** Topics that were taken apart before: every request is asked for its words several times on its way. */
+const topics = new Map<string, TopicWords>();
+const TOPICS_MAX = 2000;
+const TOPIC_LENGTH_MAX = 80;
+
+function wordsOf(topic: string): TopicWords {
+  const known = topics.get(topic);
+  if (known !== undefined) return known;
+  const dot = topic.indexOf(".");
+  const words = dot < 0 ? { service: topic, method: "" } : { service: topic.slice(0, dot), method: topic.slice(dot + 1) };
+  if (topic.length > TOPIC_LENGTH_MAX) return words;
+  if (topics.size >= TOPICS_MAX) topics.clear();
+  topics.set(topic, words);
+  return words;
+}
+
 /** "kvs" of "kvs.lookup". */
 export function serviceOf(topic: string): string {
-  const dot = topic.indexOf(".");
-  return dot < 0 ? topic : topic.slice(0, dot);
+  return wordsOf(topic).service;
 }
 
 /** "lookup" of "kvs.lookup". */
 export function methodOf(topic: string): string {
-  const dot = topic.indexOf(".");
-  return dot < 0 ? "" : topic.slice(dot + 1);
+  return wordsOf(topic).method;
 }
 
 /** The error that a response carries, or undefined when it is a success. */

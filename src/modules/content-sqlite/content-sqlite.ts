@@ -3,6 +3,7 @@
 //
 //   content-backing.load            hash → blob                       ENOENT
 //   content-backing.store           blob → hash                       ENOSPC
+//   content-backing.store-batch     blobs with their hashes (blob-records.ts): all of them or none
 //   content-backing.validate        hash                              ENOENT
 //   content-backing.checkpoint-get  {} → { value: [checkpoint, …] }   ENOENT
 //   content-backing.checkpoint-put  { value }
@@ -19,6 +20,7 @@ import { join } from "node:path";
 import type { Flux } from "../../client/flux.ts";
 import { defineModule, type ModuleContext } from "../../client/module.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
+import { eachRecord } from "../../formats/blob-records.ts";
 import { blobrefToHash, HASH_SIZE_BYTES, type HashName, hashOf } from "../../formats/blobref.ts";
 import { isJsonObject, type JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
@@ -53,6 +55,7 @@ export default defineModule({
         return blob;
       },
       store: (req) => writer.store(req),
+      "store-batch": (req) => writer.storeBatch(req),
       validate: (req) => {
         const hash = hashPayload(req, hashName);
         writer.end();
@@ -70,7 +73,7 @@ export default defineModule({
       },
       ...collectorMethods(db, writer),
     });
-    await h.rpc("content.register-backing", { name: "content-sqlite" }, { nodeid: 0 });
+    await h.rpc("content.register-backing", { name: "content-sqlite", batches: true }, { nodeid: 0 });
     return {
       stats: () => ({
         object_count: db.objectCount(),
@@ -119,6 +122,27 @@ class Writer {
     }
     this.durations.add(performance.now() - begin_ms);
     return DEFERRED;
+  }
+
+  storeBatch(req: Request): void {
+    this.end();
+    const payload = req.bytes ?? new Uint8Array(0);
+    const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength);
+    const begin_ms = performance.now();
+    let count = 0;
+    this.db.beginBatch();
+    try {
+      eachRecord(bytes, HASH_SIZE_BYTES[this.hashName], (hash, start, end) => {
+        this.db.store(bytes.subarray(hash, start), bytes.subarray(start, end));
+        count++;
+      });
+      this.db.endBatch();
+    } catch (err) {
+      this.db.abortBatch();
+      throw err;
+    }
+    const each_ms = (performance.now() - begin_ms) / Math.max(1, count);
+    for (let i = 0; i < count; i++) this.durations.add(each_ms);
   }
 
   /** Ends the transaction and answers its stores. */

@@ -182,6 +182,9 @@ export class ContentDatabase {
   }
 }
 
+/** Hashes are in no order: each insertion goes to a page of its own, and pages that don't stay are written again and again. */
+const CACHE_KIB = 32 * 1024;
+
 function open(path: string, options: DatabaseOptions): Database {
   if (options.truncate) for (const suffix of ["", "-wal", "-shm"]) rmSync(path + suffix, { force: true });
   if (existsSync(path)) accessSync(path, constants.R_OK | constants.W_OK);
@@ -189,6 +192,7 @@ function open(path: string, options: DatabaseOptions): Database {
   try {
     db.run("PRAGMA locking_mode = EXCLUSIVE");
     db.run(`PRAGMA journal_mode = ${options.journal_mode}`);
+    db.run(`PRAGMA cache_size = -${CACHE_KIB}`);
     db.run(`PRAGMA synchronous = ${options.synchronous}`);
     if (options.maxPages !== undefined) db.run(`PRAGMA max_page_count = ${options.maxPages}`);
     const check = db.query<{ quick_check: string }, []>("PRAGMA quick_check(1)").get();

@@ -136,11 +136,13 @@ export class BlobCache {
     blob.ephemeral = true;
   }
 
-  /** Up to `count` dirty blobs to write; each must be given to wrote() or notWritten(). */
-  takeDirty(count: number): Blob[] {
+  /** Up to `count` dirty blobs of up to `size_bytes` (or one) to write; each must be given to wrote() or notWritten(). */
+  takeDirty(count: number, size_bytes: number = Infinity): Blob[] {
     const taken: Blob[] = [];
+    let sum_bytes = 0;
     for (const blob of this.#queue.values()) {
-      if (taken.length >= count) break;
+      sum_bytes += blob.data.length;
+      if (taken.length >= count || (taken.length > 0 && sum_bytes > size_bytes)) break;
       blob.writing = true;
       taken.push(blob);
     }

@@ -7,14 +7,15 @@
 //   content.dropcache
 //   content.checkpoint-get      {} → { value: [checkpoint, …] }   newest first
 //   content.checkpoint-put      { value }                         after a flush
-//   content.register-backing    { name }, content.unregister-backing     rank 0, by the backing module
+//   content.register-backing    { name, batches? }, content.unregister-backing     rank 0, by the backing module
 //
 // Two more between this module and the kvs of rank 0:
-//   content.adopt               hash and blob in one payload; no response
+//   content.adopt               blobs with their hashes (blob-records.ts); no response
 //   content.forget              hashes in one payload: dirty blobs that the sender no longer needs on disk
 //
 // Other ranks write through: a store is answered when rank 0 has it. Rank 0 answers at once and writes to the backing
-// module a little later, many blobs at a time.
+// module a little later, many blobs at a time: a backing module that said `batches` gets them as blob records in one
+// content-backing.store-batch.
 //
 // Arguments: purge-target-size=BYTES purge-old-entry=SECONDS (accepted; age plays no role) flush-batch-limit=COUNT
 // blob-size-limit=BYTES
@@ -23,10 +24,11 @@ import type { Flux } from "../../client/flux.ts";
 import { defineModule, type ModuleContext, type ModuleHooks } from "../../client/module.ts";
 import type { Request } from "../../client/request.ts";
 import type { Answer } from "../../client/service.ts";
+import { eachRecord, RECORD_HEAD_BYTES } from "../../formats/blob-records.ts";
 import { HASH_SIZE_BYTES, type HashName, hashOf } from "../../formats/blobref.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
-import { json, str } from "../../message/unpack.ts";
+import { bool, def, json, str } from "../../message/unpack.ts";
 import type { Timer } from "../../os/clock.ts";
 import { type Blob, BlobCache, hashOfKey, keyOf } from "./cache.ts";
 
@@ -35,9 +37,12 @@ const CACHE_COUNT = 20_000;
 const DIRTY_MAX_BYTES = 1024 * 1024 * 1024;
 const BLOB_SIZE_LIMIT_BYTES = 1024 * 1024 * 1024;
 /** Dirty blobs are written after this long, or when there are this many bytes of them. */
-const WRITE_DELAY_MS = 50;
+const WRITE_DELAY_MS = 300;
 const WRITE_NOW_BYTES = 8 * 1024 * 1024;
 const FLUSH_BATCH_LIMIT = 2000;
+const FLUSH_BATCH_BYTES = 4 * 1024 * 1024;
+/** Blobs that came with others and are smaller than this don't keep the whole payload alive. */
+const COPY_BELOW_BYTES = 16 * 1024;
 const RETRY_DELAY_MS = 1000;
 const LOADS_MAX = 100_000;
 
@@ -74,6 +79,7 @@ class Content {
   /** Loads under way by key, so that one hash is asked for once. */
   readonly #loads = new Map<string, Promise<Uint8Array>>();
   #backing: string | undefined;
+  #backingTakesBatches = false;
   #writeTimer: Timer | undefined;
   #writing = 0;
   #writeError: FluxError | undefined;
@@ -181,10 +187,13 @@ class Content {
   }
 
   #adopt(req: Request): void {
-    const bytes = req.bytes;
-    if (bytes === undefined || bytes.length < this.#hashSize) throw new FluxError(errno.EPROTO, "content.adopt needs a hash and a blob");
+    const bytes = bufferOf(req.bytes ?? new Uint8Array(0));
+    const view = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
     try {
-      this.#cache.addDirty(keyOf(bytes.subarray(0, this.#hashSize)), bytes.subarray(this.#hashSize));
+      eachRecord(bytes, this.#hashSize, (hash, start, end) => {
+        const isPart = end - start < COPY_BELOW_BYTES && end - hash < bytes.length / 2;
+        this.#cache.addDirty(bytes.toString("latin1", hash, start), isPart ? view.slice(start, end) : bytes.subarray(start, end));
+      });
     } catch (err) {
       this.#h.log(2, `content store: ${toFluxError(err).message}`);
       throw err;
@@ -214,13 +223,26 @@ class Content {
   /** Sends dirty blobs to the backing module, up to the batch limit. */
   #write(): void {
     if (this.#backing === undefined) return;
-    for (const blob of this.#cache.takeDirty(this.#options.flushBatch - this.#writing)) {
-      this.#writing++;
+    const blobs = this.#cache.takeDirty(this.#options.flushBatch - this.#writing, FLUSH_BATCH_BYTES);
+    this.#writing += blobs.length;
+    if (this.#backingTakesBatches && blobs.length > 0) return this.#writeBatch(blobs);
+    for (const blob of blobs) {
       this.#h.rpcBytes("content-backing.store", blob.data, { nodeid: 0 }).then(
         (hash) => this.#written(blob, keyOf(hash) === blob.key ? undefined : new FluxError(errno.EIO, "the backing store uses another hash")),
         (err: unknown) => this.#written(blob, toFluxError(err)),
       );
     }
+  }
+
+  #writeBatch(blobs: readonly Blob[]): void {
+    const written = (error: FluxError | undefined): void => {
+      for (const blob of blobs) this.#written(blob, error);
+    };
+    const records = recordsOf(blobs, this.#hashSize);
+    this.#h.rpc("content-backing.store-batch", records, { nodeid: 0 }).then(
+      () => written(undefined),
+      (err: unknown) => written(toFluxError(err)),
+    );
   }
 
   #written(blob: Blob, error: FluxError | undefined): void {
@@ -273,13 +295,14 @@ class Content {
   }
 
   async #registerBacking(req: Request): Promise<void> {
-    const { name } = req.unpack({ name: str });
+    const { name, batches } = req.unpack({ name: str, batches: def(bool, false) });
     if (!this.#isLeader) throw new FluxError(errno.EINVAL, "content backing store can only be registered on rank 0");
     if (this.#backing !== undefined) throw new FluxError(errno.EBUSY, "content backing store is already active");
     const known = await this.#h.rpc("attr.get", { name: "content.backing-module" }).catch(() => undefined);
     if (known === undefined) await this.#h.rpc("attr.set", { name: "content.backing-module", value: name, force: true });
     else if (known["value"] !== name) throw new FluxError(errno.EINVAL, "content backing store cannot be changed on the fly");
     this.#backing = name;
+    this.#backingTakesBatches = batches;
     this.#h.log(7, `content backing store: enabled ${name}`);
     if (this.#cache.dirty > 0) this.#scheduleWrite();
   }
@@ -300,6 +323,23 @@ class Content {
     this.#requireBacking("checkpoint get unavailable, no backing store");
     return this.#h.rpc(`content-backing.${method}`, payload, { nodeid: 0 });
   }
+}
+
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function recordsOf(blobs: readonly Blob[], hashSize: number): Buffer {
+  const head_bytes = RECORD_HEAD_BYTES + hashSize;
+  const records = Buffer.allocUnsafeSlow(blobs.reduce((sum, { data }) => sum + head_bytes + data.length, 0));
+  let at = 0;
+  for (const { key, data } of blobs) {
+    records.writeUInt32LE(data.length, at);
+    records.write(key, at + RECORD_HEAD_BYTES, "latin1");
+    records.set(data, at + head_bytes);
+    at += head_bytes + data.length;
+  }
+  return records;
 }
 
 function parseArgs(args: readonly string[]): Options {

@@ -3,6 +3,7 @@
 //
 // Names of jobs ascend with time, so nearly all changes are in the last piece.
 import { type Blobref, HASH_SIZE_BYTES, type HashName } from "../../formats/blobref.ts";
+import { newRecord, RECORD_HEAD_BYTES } from "../../formats/blob-records.ts";
 
 export const CHUNK_ENTRIES = 128;
 /** Directories with fewer entries are encoded whole. */
@@ -34,12 +35,12 @@ export class Chunks {
     if (this.#states.length > chunk + 1) this.#states.length = chunk + 1;
   }
 
-  /** Hash and blob in one piece, and the blobref. `entries(from, to)` is the text of these entries, joined by commas. */
-  encode(count: number, entries: (from: number, to: number) => string, hashName: HashName): { message: Uint8Array; ref: Blobref } {
+  /** The blob as content.adopt takes it, and its blobref. `entries(from, to)` is the text of these entries, joined by commas. */
+  encode(count: number, entries: (from: number, to: number) => string, hashName: HashName): { record: Buffer; ref: Blobref } {
     const chunks = Math.ceil(count / CHUNK_ENTRIES);
     const hashSize = HASH_SIZE_BYTES[hashName];
     this.#states[0] ??= new Bun.CryptoHasher(hashName);
-    let size_bytes = hashSize + TAIL.length;
+    let size_bytes = TAIL.length;
     for (let i = 0; i < chunks; i++) {
       const from = i * CHUNK_ENTRIES;
       const text = (this.#texts[i] ??= Buffer.from((i === 0 ? HEAD : ",") + entries(from, Math.min(from + CHUNK_ENTRIES, count))));
@@ -48,15 +49,15 @@ export class Chunks {
       this.#states[i + 1] = (this.#states[i] as Bun.CryptoHasher).copy().update(text);
     }
     const hash = (this.#states[chunks] as Bun.CryptoHasher).copy().update(TAIL).digest();
-    const message = Buffer.allocUnsafeSlow(size_bytes);
-    message.set(hash, 0);
-    let at = hashSize;
+    const record = newRecord(hashSize, size_bytes);
+    record.set(hash, RECORD_HEAD_BYTES);
+    let at = RECORD_HEAD_BYTES + hashSize;
     for (let i = 0; i < chunks; i++) {
       const text = this.#texts[i] as Buffer;
-      message.set(text, at);
+      record.set(text, at);
       at += text.length;
     }
-    message.set(TAIL, at);
-    return { message, ref: `${hashName}-${hash.toString("hex")}` };
+    record.set(TAIL, at);
+    return { record, ref: `${hashName}-${hash.toString("hex")}` };
   }
 }

@@ -5,6 +5,7 @@
 // its new blobref, from the bottom up. A directory that is in the lookup cache (by blobref) is never changed.
 import type { Blobref, HashName } from "../../formats/blobref.ts";
 import { HASH_SIZE_BYTES } from "../../formats/blobref.ts";
+import { newRecord, RECORD_HEAD_BYTES } from "../../formats/blob-records.ts";
 import { encodeTreeobj, parseDir } from "../../formats/treeobj.ts";
 import { Chunks, WIDE_ENTRIES } from "./chunks.ts";
 import { appendRef, dirrefEntry, type Entry, typeOf, valBase64, valEntry, valrefEntry } from "./entry.ts";
@@ -170,26 +171,26 @@ function removeName(dir: Dir, name: string): void {
 /** Where sealed directories and values go. */
 export interface BlobSink {
   readonly hashName: HashName;
-  /** `message` is the hash followed by the blob. */
-  put(message: Uint8Array): void;
+  /** `record` is the blob with its hash (blob-records.ts). */
+  put(record: Buffer): void;
 }
 
-/** Hash and blob in one piece, as content.adopt takes it, and the blobref. */
-export function blobMessage(text: string | Uint8Array, hashName: HashName): { message: Uint8Array; ref: Blobref } {
+/** A blob as content.adopt takes it, and its blobref. */
+export function blobRecord(text: string | Uint8Array, hashName: HashName): { record: Buffer; ref: Blobref } {
   const hashSize = HASH_SIZE_BYTES[hashName];
-  const size_bytes = typeof text === "string" ? Buffer.byteLength(text) : text.length;
-  const message = Buffer.allocUnsafeSlow(hashSize + size_bytes);
-  if (typeof text === "string") message.write(text, hashSize);
-  else message.set(text, hashSize);
-  const hash = new Bun.CryptoHasher(hashName).update(message.subarray(hashSize)).digest();
-  message.set(hash, 0);
-  return { message, ref: `${hashName}-${hash.toString("hex")}` };
+  const record = newRecord(hashSize, typeof text === "string" ? Buffer.byteLength(text) : text.length);
+  const start = RECORD_HEAD_BYTES + hashSize;
+  if (typeof text === "string") record.write(text, start);
+  else record.set(text, start);
+  const hash = Bun.CryptoHasher.hash(hashName, text, "hex");
+  record.write(hash, RECORD_HEAD_BYTES, "hex");
+  return { record, ref: `${hashName}-${hash}` };
 }
 
 /** Stores a value's bytes; returns its blobref. */
 export function putBlob(sink: BlobSink, bytes: Uint8Array): Blobref {
-  const { message, ref } = blobMessage(bytes, sink.hashName);
-  sink.put(message);
+  const { record, ref } = blobRecord(bytes, sink.hashName);
+  sink.put(record);
   return ref;
 }
 
@@ -215,21 +216,21 @@ export function seal(dir: Dir, context: SealContext): Blobref {
   for (const [name, tail] of dir.tails) replaceEntry(dir, name, withTail(dir.entries.get(name) ?? "", tail, context));
   dir.tails.clear();
   if (!dir.dirty && dir.ref !== undefined) return dir.ref;
-  const { message, ref } = encodeDir(dir, context.hashName);
+  const { record, ref } = encodeDir(dir, context.hashName);
   dir.dirty = false;
   dir.used = context.batch;
   if (ref === dir.ref) return ref;
   if (dir.ref !== undefined && dir.sealed > 0) context.replaced(dir.ref, dir.sealed);
-  context.put(message);
+  context.put(record);
   dir.ref = ref;
   dir.sealed = context.batch;
   return ref;
 }
 
-function encodeDir(dir: Dir, hashName: HashName): { message: Uint8Array; ref: Blobref } {
+function encodeDir(dir: Dir, hashName: HashName): { record: Buffer; ref: Blobref } {
   if (dir.names.length < WIDE_ENTRIES) {
     dir.chunks = undefined;
-    return blobMessage(dirText(dir), hashName);
+    return blobRecord(dirText(dir), hashName);
   }
   dir.chunks ??= new Chunks();
   return dir.chunks.encode(dir.names.length, (from, to) => entriesText(dir, from, to), hashName);

@@ -14,7 +14,7 @@ import { type Blobref, blobrefToHash, type HashName } from "../../formats/blobre
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import type { Clock, Timer } from "../../os/clock.ts";
-import { blobMessage, copyDir, type Dir, dirText, emptyDir, seal } from "./dir.ts";
+import { blobRecord, copyDir, type Dir, dirText, emptyDir, seal } from "./dir.ts";
 import type { DirCache } from "./dir-cache.ts";
 import { Fences } from "./fence.ts";
 import { type CommitRequest, type CommitResult, type NamespaceRoot, type Namespaces, NO_MERGE, PRIMARY, SYNC } from "./namespaces.ts";
@@ -35,6 +35,8 @@ const DELAY_MAX_MS = 500;
 /** Batches of lazy commits only: so many at once, then one in this time. */
 const LAZY_BURST = 8;
 const LAZY_MS = 5;
+/** Blobs below this are handed to the content service many at a time. */
+const SMALL_BYTES = 64 * 1024;
 
 interface Pending extends CommitRequest {
   resolve(result: CommitResult): void;
@@ -80,7 +82,9 @@ export class Leader implements Namespaces {
   readonly #options: LeaderOptions;
   readonly #namespaces = new Map<string, Namespace>();
   readonly #fences: Fences;
-  readonly #empty: { readonly message: Uint8Array; readonly ref: Blobref };
+  readonly #empty: { readonly record: Buffer; readonly ref: Blobref };
+  /** Blobs of this batch that the content service has still to get. */
+  #blobs: Buffer[] = [];
   #batch = 0;
   #delay_ms = 0;
   /** Operations per commit, for the statistics. */
@@ -88,9 +92,10 @@ export class Leader implements Namespaces {
 
   constructor(options: LeaderOptions) {
     this.#options = options;
-    this.#empty = blobMessage(dirText(emptyDir()), options.hashName);
+    this.#empty = blobRecord(dirText(emptyDir()), options.hashName);
     this.#fences = new Fences((request) => this.commit(request));
-    this.#put(this.#empty.message);
+    this.#put(this.#empty.record);
+    this.#sendBlobs();
   }
 
   get emptyRef(): Blobref {
@@ -270,6 +275,7 @@ export class Leader implements Namespaces {
     }
     namespace.queue.splice(0, taken);
     if (applied.length > 0) this.#finish(namespace, root, applied, context);
+    else this.#sendBlobs();
     const took_ms = this.#options.clock.monotonic_ms() - begin_ms;
     this.#delay_ms = took_ms < CHEAP_MS ? 0 : Math.min(DELAY_MAX_MS, took_ms * DELAY_FACTOR);
     return missing;
@@ -280,7 +286,7 @@ export class Leader implements Namespaces {
       namespace: namespace.name,
       batch: this.#batch,
       hashName: this.#options.hashName,
-      put: (message) => this.#put(message),
+      put: (record) => this.#put(record),
       peek: (ref) => {
         namespace.opened++;
         return ref === this.#empty.ref ? this.#emptyRoot() : this.#options.dirs.get(ref);
@@ -296,6 +302,7 @@ export class Leader implements Namespaces {
     };
     namespace.ref = seal(root, { ...context, replaced });
     namespace.seq++;
+    this.#sendBlobs();
     if (forgotten.length > 0) this.#options.h.notify("content.forget", Buffer.concat(forgotten));
     const result = { rootref: namespace.ref, rootseq: namespace.seq };
     const keys: Record<string, null> = {};
@@ -341,8 +348,17 @@ export class Leader implements Namespaces {
     namespace.opened = Math.min(namespace.opened, OPEN_DIRS_MAX / 2);
   }
 
-  #put(message: Uint8Array): void {
-    this.#options.h.notify("content.adopt", message);
+  /** Small blobs go together at the end of the batch. */
+  #put(record: Buffer): void {
+    if (record.length < SMALL_BYTES) this.#blobs.push(record);
+    else this.#options.h.notify("content.adopt", record);
+  }
+
+  #sendBlobs(): void {
+    const blobs = this.#blobs;
+    if (blobs.length === 0) return;
+    this.#blobs = [];
+    this.#options.h.notify("content.adopt", blobs.length === 1 ? blobs[0] : Buffer.concat(blobs));
   }
 
   #publish(namespace: string, what: string, payload: JsonObject): void {

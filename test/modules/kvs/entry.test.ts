@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
 import { blobrefOf } from "../../../src/formats/blobref.ts";
+import { eachRecord } from "../../../src/formats/blob-records.ts";
 import { encodeTreeobj, symlinkObject, valObject, valrefObject } from "../../../src/formats/treeobj.ts";
 import { type Dir, dirText, emptyDir, seal, setEntry, undo, valueEntry } from "../../../src/modules/kvs/dir.ts";
 import { appendRef, dirrefEntry, dirrefOf, encodeEntry, refCount, refsFrom, typeOf, valBase64, valEntry, valrefEntry } from "../../../src/modules/kvs/entry.ts";
@@ -49,7 +50,9 @@ test("keys are normalized as flux-core does", () => {
 
 test("a wide directory that changes in pieces has the blobref of its whole text", () => {
   const put = new Map<string, string>();
-  const sink = { hashName: "sha1" as const, put: (message: Uint8Array) => put.set(blobrefOf(message.subarray(20)), Buffer.from(message.subarray(20)).toString()) };
+  const take = (record: Buffer): void =>
+    eachRecord(record, 20, (hash, start, end) => void put.set(`sha1-${record.toString("hex", hash, start)}`, record.toString("utf8", start, end)));
+  const sink = { hashName: "sha1" as const, put: take };
   const change = fc.record({ at: fc.nat(3000), kind: fc.constantFrom("set", "remove", "last", "seal"), value: fc.string({ maxLength: 5 }) });
   const run = (changes: readonly { at: number; kind: string; value: string }[]): void => {
     const dir: Dir = emptyDir();
