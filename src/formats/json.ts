@@ -23,6 +23,7 @@ export const REAL_KEYS: readonly string[] = [
   "t_estimate",
   "t_start",
   "duration",
+  "attributes.system.duration",
   "expiration",
   "starttime",
   "since",

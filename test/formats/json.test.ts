@@ -29,6 +29,8 @@ describe("json", () => {
     expect(encodeJson({ timestamp: 5, duration: 0, n: 5, a: [{ expiration: -3 }], t_run: 1.5 })).toBe(
       '{"timestamp":5.0,"duration":0.0,"n":5,"a":[{"expiration":-3.0}],"t_run":1.5}',
     );
+    // The key of a "jobspec-update" event.
+    expect(encodeJson({ "attributes.system.duration": 7200, "attributes.system.durations": 1 })).toBe('{"attributes.system.duration":7200.0,"attributes.system.durations":1}');
     expect(encodeJson({ "obj size total (MiB)": 1 })).toBe('{"obj size total (MiB)":1.0}');
   });
   test("text inside strings and names is never touched", () => {
