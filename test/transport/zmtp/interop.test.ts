@@ -1,5 +1,5 @@
 // Against libzmq 4.3 (Debian's python3-zmq), both ways round.
-import { afterEach, describe, expect, test } from "bun:test";
+import { afterAll, afterEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { errno } from "../../../src/message/errno.ts";
 import {
@@ -35,6 +35,7 @@ const directory = temporaryDirectory();
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
+afterAll(() => directory.remove());
 
 function python(options: Record<string, unknown>): PythonPeer {
   const child = Bun.spawn([PYTHON, join(import.meta.dir, "peer.py"), JSON.stringify(options)], {
