@@ -31,15 +31,15 @@ function trimZeroes(text: string): string {
   return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
 }
 
-/** Seconds in the largest unit that gives at least 1, with six significant digits: "62.1ms", "7.2s", "1.3m", "1d", "infinity". */
-export function formatDuration(seconds: number): string {
+/** Seconds in the largest unit that gives at least 1, with six significant digits (or `digits`): "62.1ms", "7.2s", "1.3m", "1d", "infinity". */
+export function formatDuration(seconds: number, digits = 6): string {
   if (Number.isNaN(seconds) || seconds < 0) throw new FormatError(WHAT, String(seconds), "a duration is not negative");
   if (seconds === Number.POSITIVE_INFINITY) return "infinity";
-  if (seconds !== 0 && seconds < 0.1) return `${formatSignificant(seconds * 1000, 6)}ms`;
-  if (seconds < 60) return `${formatSignificant(seconds, 6)}s`;
-  if (seconds < 3600) return `${formatSignificant(seconds / 60, 6)}m`;
-  if (seconds < 86400) return `${formatSignificant(seconds / 3600, 6)}h`;
-  return `${formatSignificant(seconds / 86400, 6)}d`;
+  if (seconds !== 0 && seconds < 0.1) return `${formatSignificant(seconds * 1000, digits)}ms`;
+  if (seconds < 60) return `${formatSignificant(seconds, digits)}s`;
+  if (seconds < 3600) return `${formatSignificant(seconds / 60, digits)}m`;
+  if (seconds < 86400) return `${formatSignificant(seconds / 3600, digits)}h`;
+  return `${formatSignificant(seconds / 86400, digits)}d`;
 }
 
 /** A duration as columns of commands show it: milliseconds below 10 s, else four digits: "0.250s", "12.5s", "1.5h"; "inf". */

@@ -19,6 +19,7 @@ import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import { type Message, responseError } from "../../message/message.ts";
 import { int, jobid, obj, opt, str, unpack } from "../../message/unpack.ts";
 import type { Core } from "./core.ts";
+import type { Housekeeping } from "./housekeeping.ts";
 import { before, isDebug, type Job, jobspecOf } from "./job.ts";
 import { PriorityQueue } from "./priority-queue.ts";
 import { mergeAnnotations } from "./state.ts";
@@ -38,6 +39,7 @@ export interface AllocOptions {
   readonly core: Core;
   /** False while the queue of the job is stopped. */
   readonly isStarted: (job: Job) => boolean;
+  readonly housekeeping: Housekeeping;
   readonly raise: (job: Job, type: string, severity: number, note: string) => void;
   /** Something may have become idle. */
   readonly changed: () => void;
@@ -83,11 +85,13 @@ export class Alloc {
 
   hello(request: Request): void {
     request.requireStreaming();
+    const partialOk = request.payload["partial-ok"] === true;
     this.#options.h.log(7, "scheduler: hello");
     for (const { id, facts } of this.#options.core.active.values()) {
       if (!facts.hasResources || facts.allocBypass) continue;
       request.respond({ id, priority: facts.priority, userid: facts.userid, t_submit: facts.t_submit });
     }
+    this.#options.housekeeping.hello(request, partialOk);
     request.finish();
   }
 
@@ -145,7 +149,15 @@ export class Alloc {
   free(job: Job): void {
     const { R } = job.facts;
     this.#allocated = undefined;
-    if (R !== undefined && this.#online && !job.facts.allocBypass) this.#free(job.id, R);
+    if (R === undefined || job.facts.allocBypass) return;
+    if (this.#options.housekeeping.isConfigured && this.#options.housekeeping.start(job)) return;
+    if (this.#online) this.#free(job.id, R);
+  }
+
+  /** Housekeeping returns what it is done with. */
+  release(id: JobId, R: JsonObject, final: boolean): void {
+    this.#allocated = undefined;
+    if (this.#online) this.#free(id, R, final);
   }
 
   /** The priority of a queued or requested job changed. */
@@ -176,14 +188,17 @@ export class Alloc {
   allocated(): JsonObject {
     if (this.#allocated !== undefined) return this.#allocated;
     const all = new Rset();
-    for (const { facts, freePosted } of this.#options.core.active.values()) {
-      if (facts.R === undefined || !facts.hasResources || freePosted || facts.allocBypass) continue;
-      const held = Rset.parse(facts.R);
+    const add = (held: Rset): void => {
       for (const rank of held.ranks) {
         const { cores, gpus, host } = held.node(rank) ?? {};
         all.add(rank, { host, ...(cores === undefined ? {} : { cores }), ...(gpus === undefined ? {} : { gpus }) });
       }
+    };
+    for (const { facts, freePosted } of this.#options.core.active.values()) {
+      if (facts.R === undefined || !facts.hasResources || freePosted || facts.allocBypass) continue;
+      add(Rset.parse(facts.R));
     }
+    for (const held of this.#options.housekeeping.resources()) add(held);
     this.#allocated = all.encode();
     return this.#allocated;
   }
@@ -267,8 +282,8 @@ export class Alloc {
     this.#options.touch();
   }
 
-  #free(id: JobId, R: JsonObject): void {
-    this.#options.h.notify("sched.free", { id, R, final: true });
+  #free(id: JobId, R: JsonObject, final = true): void {
+    this.#options.h.notify("sched.free", { id, R, final });
   }
 
   /** In limited mode a more urgent job takes the place of the least urgent request. */

@@ -7,7 +7,7 @@ import type { JobId } from "../../formats/fluid.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { toFluxError } from "../../message/errno.ts";
 import { InactiveJobs } from "./inactive.ts";
-import { type Job, jobspecOf, type Need, needsOf, priorityOf, queueOf } from "./job.ts";
+import { type Job, jobspecOf, type Need, needsOf, queueOf } from "./job.ts";
 import { apply } from "./state.ts";
 
 export interface PostOptions {
@@ -25,6 +25,8 @@ export interface CorePorts {
   journal(job: Job, entry: EventlogEntry): void;
   /** Appends to the job's eventlog in the KVS. */
   append(id: JobId, line: string): void;
+  /** Priority of a job in PRIORITY; undefined: it will be posted later. */
+  priority(job: Job): number | undefined;
   perform(need: Exclude<Need, "depend" | "priority" | "clean" | "retire">, job: Job): void;
   /** An event was applied; `previous` is the state before. */
   observe(job: Job, entry: EventlogEntry, previous: JobState): void;
@@ -83,8 +85,11 @@ export class Core {
       case "depend":
         job.dependPosted = true;
         return this.post(job, "depend");
-      case "priority":
-        return this.post(job, "priority", { priority: priorityOf(job.facts) });
+      case "priority": {
+        job.priorityAsked = true;
+        const priority = this.#ports.priority(job);
+        return priority === undefined ? undefined : this.post(job, "priority", { priority });
+      }
       case "clean":
         job.cleanPosted = true;
         return this.post(job, "clean");
@@ -133,6 +138,7 @@ export class Core {
       job.decoded = undefined;
       job.queue = queueOf(jobspecOf(job));
     }
+    if (facts.state === STATE.PRIORITY && previous !== STATE.PRIORITY) job.priorityAsked = false;
     this.#count(previous, facts.state);
     this.#ports.observe(job, entry, previous);
     this.act(job);

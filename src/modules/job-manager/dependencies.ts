@@ -1,6 +1,6 @@
 // Dependencies (RFC 26): what keeps a job in DEPEND. Schemes: afterstart (and the older after), afterany, afterok,
 // afternotok, afterexcept with a job id; begin-time with a time; singleton for jobs of one name and user. Any other
-// scheme is refused.
+// scheme is refused, unless another plugin knows it (jobtap/builtins.ts registers these).
 import { RESULT, STATE } from "../../client/jobs.ts";
 import { type JobId, parseJobId } from "../../formats/fluid.ts";
 import { isJsonObject, type JsonObject } from "../../formats/json.ts";
@@ -8,7 +8,7 @@ import { errno, FluxError } from "../../message/errno.ts";
 import { str, unpack } from "../../message/unpack.ts";
 import type { Clock, Timer } from "../../os/clock.ts";
 import type { InactiveJob } from "./inactive.ts";
-import { type Job, systemAttribute } from "./job.ts";
+import { type Job, jobspecOf, systemAttribute } from "./job.ts";
 
 type After = "after-start" | "after-finish" | "after-success" | "after-failure" | "after-except";
 
@@ -54,15 +54,18 @@ export class Dependencies {
     this.#ports = ports;
   }
 
-  /** A new job in state NEW: adds its dependencies. Throws FluxError EINVAL when one can't be met. */
-  check(job: Job, jobspec: JsonObject): void {
-    const dependencies = systemAttribute(jobspec, "dependencies");
-    if (!Array.isArray(dependencies)) return;
-    for (const item of dependencies as unknown[]) {
-      if (!isJsonObject(item)) throw new FluxError(errno.EINVAL, "a dependency must be an object");
-      const { scheme, value } = unpack(item, { scheme: str, value: str });
-      this.#add(job, jobspec, scheme, value);
-    }
+  /** One dependency {scheme, value} of a job that is new or comes back. Throws FluxError EINVAL when it can't be met. */
+  add(id: JobId, dependency: unknown): void {
+    const job = this.#ports.findActive(id);
+    if (job === undefined || !isJsonObject(dependency)) throw new FluxError(errno.EINVAL, "a dependency must be an object");
+    const { scheme, value } = unpack(dependency, { scheme: str, value: str });
+    this.#add(job, jobspecOf(job), scheme, value);
+  }
+
+  /** Who waits for which job: for flux jobtap query. */
+  list(): JsonObject[] {
+    return [...this.#dependents].flatMap(([depid, dependents]) =>
+      Array.from(dependents, ({ job, kind, description }) => ({ id: job.id, depid, type: kind, description })));
   }
 
   /** The job has been accepted. */

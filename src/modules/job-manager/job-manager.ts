@@ -4,7 +4,9 @@
 //
 //   submit {jobs: [{id, userid, urgency, t_submit, flags, jobspec}]} → {errors: [[id, text]]}
 //   raise, raiseall, kill, killall, urgency, memo, update, wait, list, getattr, getinfo, purge, purge-id, drain, idle
+//   inactive-list → {ids, index?}: jobs that are over; index: lists of them that were kept for another index are worthless
 //   queue-list, queue-status, queue-enable, queue-start, alloc-query, resource-status
+//   jobtap, jobtap-query, housekeeping-kill
 //   events-journal, history.get, post-event.post, sched-hello, sched-ready, exec-hello
 //
 // The parts: state.ts says what events do, job.ts what a job needs, core.ts brings events and needs together; the other
@@ -15,7 +17,8 @@ import { defineModule, type ModuleContext, type ModuleHooks } from "../../client
 import { STATE } from "../../client/jobs.ts";
 import { parseEventlog } from "../../formats/eventlog.ts";
 import { formatJobId } from "../../formats/fluid.ts";
-import type { JsonObject } from "../../formats/json.ts";
+import { isJsonObject, type JsonObject } from "../../formats/json.ts";
+import type { Method, OpenMethod } from "../../client/service.ts";
 import { toFluxError } from "../../message/errno.ts";
 import { Alloc } from "./alloc.ts";
 import { Core } from "./core.ts";
@@ -23,10 +26,17 @@ import { Dependencies } from "./dependencies.ts";
 import { Drain } from "./drain.ts";
 import { Eventlogs } from "./eventlogs.ts";
 import { Exec } from "./exec.ts";
+import { Housekeeping } from "./housekeeping.ts";
 import { History } from "./history.ts";
-import { type Job, jobspecOf, newJob } from "./job.ts";
+import { inactiveRow } from "./inactive.ts";
+import { isWaitable, type Job, jobspecOf, newJob } from "./job.ts";
+import { JobIndex } from "./job-index.ts";
+import { builtins } from "./jobtap/builtins.ts";
+import { dependenciesOf, Jobtap } from "./jobtap/jobtap.ts";
 import { Journal, type JournalRecord } from "./journal.ts";
+import { Lifetime } from "./lifetime.ts";
 import { methods } from "./methods.ts";
+import { checkPolicies } from "./policy.ts";
 import { Purge } from "./purge.ts";
 import { Queues } from "./queues.ts";
 import { restart } from "./restart.ts";
@@ -34,6 +44,9 @@ import { replay } from "./state.ts";
 import { checkpointOperation, readJob } from "./store.ts";
 import { createTurn } from "./turn.ts";
 import { Waiting } from "./wait.ts";
+
+/** As stock Flux has it in its lists. */
+const PERILOG = "perilog.so";
 
 /** Everything that the request handlers of methods.ts work with. */
 export interface JobManager {
@@ -50,6 +63,13 @@ export interface JobManager {
   readonly dependencies: Dependencies;
   readonly history: History;
   readonly purge: Purge;
+  readonly jobtap: Jobtap;
+  readonly housekeeping: Housekeeping;
+  readonly lifetime: Lifetime;
+  /** The methods of the service; plugins add theirs. */
+  readonly methods: Record<string, Method | OpenMethod>;
+  /** undefined where nothing outlasts the instance. */
+  readonly index: JobIndex | undefined;
   /** Something was posted outside of a job's events: end the turn. */
   touch(): void;
   /** Resolves when what the administrator did to the queues survives a crash. */
@@ -68,35 +88,51 @@ export interface Exception {
 export default defineModule({
   name: "job-manager",
   async start(h, context): Promise<ModuleHooks> {
-    const manager = createManager(h, context);
+    const opened = await JobIndex.open(h);
+    const index = opened?.index;
+    const manager = createManager(h, context, index);
+    Object.assign(manager.methods, methods(manager));
     configure(manager, context.config);
-    const checkpoint = await restart({
+    await manager.jobtap.start(context.config);
+    await loadPerilog(manager, context.config);
+    await restart({
       h,
       core: manager.core,
+      index: opened,
+      checkpoint: ({ queues }) => manager.queues.restore(queues),
       added: (job) => readmit(manager, job),
       remembered: (id, facts) => {
         manager.history.add(facts.userid, id, facts.t_submit);
         manager.waiting.remembered(id, facts);
       },
+      indexed: ({ userid, id, t_submit }) => manager.history.add(userid, id, t_submit),
     });
-    if (checkpoint !== undefined) manager.queues.restore(checkpoint.queues);
     const heartbeat = await h.subscribe("heartbeat.pulse", () => manager.purge.tick());
-    await h.serve("job-manager", methods(manager));
+    await h.serve("job-manager", manager.methods);
+    manager.lifetime.watch();
     return {
       async stop() {
         await heartbeat.unsubscribe();
+        manager.lifetime.stop();
+        manager.housekeeping.stop();
         manager.dependencies.stop();
         manager.journal.end();
+        manager.jobtap.stop();
         await manager.eventlogs.settled();
         await kvsCommit(h, [checkpointOf(manager)]);
+        index?.close();
       },
       stats: () => stats(manager),
-      reconfigure: (config) => configure(manager, config),
+      async reconfigure(config) {
+        configure(manager, config);
+        manager.jobtap.configure(config);
+        await loadPerilog(manager, config);
+      },
     };
   },
 });
 
-export function createManager(h: Flux, context: ModuleContext): JobManager {
+export function createManager(h: Flux, context: ModuleContext, index?: JobIndex): JobManager {
   const { clock, owner } = context;
   const touch = createTurn(() => {
     if (h.isClosed) return;
@@ -112,6 +148,7 @@ export function createManager(h: Flux, context: ModuleContext): JobManager {
       eventlogs.append(id, line);
       touch();
     },
+    priority: (job) => jobtap.priority(job),
     perform: (need, job) => {
       switch (need) {
         case "alloc":
@@ -133,15 +170,21 @@ export function createManager(h: Flux, context: ModuleContext): JobManager {
     observe: (job, entry, previous) => {
       touch();
       const { state } = job.facts;
-      if (entry.name === "start") dependencies.started(job);
+      if (entry.name === "submit") index?.submitted(job.id);
+      else if (entry.name === "start") dependencies.started(job);
       else if (entry.name === "resource-update" && entry.context !== undefined) exec.expirationChanged(job, entry.context);
       else if (entry.name === "priority" && previous === STATE.SCHED) alloc.reprioritized(job);
       else if (entry.name === "priority" && job.alloc === "sent") alloc.reprioritized(job);
       if (previous === STATE.DEPEND && state !== STATE.DEPEND) dependencies.left(job);
+      jobtap.applied(job, entry, previous);
     },
     retired: (job) => {
+      // Who waits for it after a restart wants to know more than the index has.
+      if (index !== undefined && !isWaitable(job)) index.retired(inactiveRow(job.id, job.facts));
       waiting.ended(job);
       dependencies.ended(job, () => jobspecOf(job));
+      jobtap.tell("job.inactive-add", job);
+      jobtap.tell("job.destroy", job);
       drain.check();
     },
   });
@@ -150,16 +193,18 @@ export function createManager(h: Flux, context: ModuleContext): JobManager {
   const raiseSafely = (job: Job, type: string, severity: number, note: string): void =>
     logFailure(h, job, () => raise(job, { type, severity, note }));
   const queues = new Queues();
-  const eventlogs = new Eventlogs({ commit: (operations, lazy) => kvsCommit(h, operations, { lazy }), log: (text) => h.log(2, text) });
+  const eventlogs = new Eventlogs({ commit: (operations, lazy, ids) => commitEventlogs(h, index, operations, lazy, ids), log: (text) => h.log(2, text) });
   const journal = new Journal({
     activeJobs: () => core.active.values(),
     inactiveIds: () => core.inactive.ids(),
     readInactive: (id) => readRecord(h, id),
   });
+  const housekeeping = new Housekeeping({ h, clock, free: (id, R, final) => alloc.release(id, R, final) });
   const alloc: Alloc = new Alloc({
     h,
     core,
     isStarted: (job) => queues.isStarted(job.queue),
+    housekeeping,
     raise: raiseAsOwner,
     changed: () => drain.check(),
     touch,
@@ -183,16 +228,29 @@ export function createManager(h: Flux, context: ModuleContext): JobManager {
     raise: raiseSafely,
   });
   const history = new History((id) => core.active.has(id) || core.inactive.has(id));
+  const methodTable: Record<string, Method | OpenMethod> = {};
+  const lifetime: Lifetime = new Lifetime({ h, core });
+  const plugins = builtins({ dependencies: () => dependencies, history: () => history, queues, expiration_s: () => lifetime.expiration_s });
+  const jobtap: Jobtap = new Jobtap({ h, clock, owner, core, raise: raiseAsOwner, methods: methodTable }, plugins);
   const purge: Purge = new Purge({
     h,
     core,
     now_s: () => clock.now_s(),
     commit: (operations) => kvsCommit(h, operations),
     checkpoint: () => checkpointOf(manager),
-    removed: (job) => history.removed(job.userid),
+    removed: (job) => {
+      history.removed(job.userid);
+      index?.removed([job.id]);
+    },
   });
-  const manager: JobManager = { h, context, core, alloc, exec, queues, journal, eventlogs, waiting, drain, dependencies, history, purge, touch, saveQueues: () => saveQueues(manager), raise };
+  const manager: JobManager = { h, context, core, alloc, exec, queues, journal, eventlogs, waiting, drain, dependencies, history, purge, jobtap, housekeeping, lifetime, methods: methodTable, index, touch, saveQueues: () => saveQueues(manager), raise };
   return manager;
+}
+
+async function commitEventlogs(h: Flux, index: JobIndex | undefined, operations: KvsOp[], lazy: boolean, ids: Iterable<bigint>): Promise<void> {
+  index?.beforeCommit();
+  const { rootseq } = await kvsCommit(h, operations, { lazy });
+  index?.committed(ids, rootseq);
 }
 
 async function saveQueues(manager: JobManager): Promise<void> {
@@ -212,11 +270,15 @@ function readmit(manager: JobManager, job: Job): void {
   manager.history.add(job.facts.userid, job.id, job.facts.t_submit);
   manager.waiting.added(job);
   manager.dependencies.accepted(job, jobspec);
+  manager.jobtap.tell("job.create", job);
+  manager.jobtap.tell("job.new", job);
   if (job.facts.state !== STATE.DEPEND || job.facts.dependencies.length === 0) return;
-  try {
-    manager.dependencies.check(job, jobspec);
-  } catch (err) {
-    manager.raise(job, { type: "dependency", severity: 4, note: `${toFluxError(err).message} (job may be stuck in DEPEND state)` });
+  for (const [i, dependency] of dependenciesOf(jobspec).entries()) {
+    try {
+      manager.jobtap.dependency(job, dependency, i);
+    } catch (err) {
+      manager.raise(job, { type: "dependency", severity: 4, note: `${toFluxError(err).message} (job may be stuck in DEPEND state)` });
+    }
   }
 }
 
@@ -232,19 +294,28 @@ function checkpointOf({ core, queues }: JobManager): KvsOp {
   return checkpointOperation({ maxJobid: core.maxJobid, queues: queues.save() });
 }
 
-function configure({ queues, purge }: JobManager, config: JsonObject): void {
+function configure({ queues, purge, housekeeping }: JobManager, config: JsonObject): void {
+  checkPolicies(config);
   purge.configure(config["job-manager"]);
+  housekeeping.configure(config);
   queues.configure(config["queues"]);
 }
 
-function stats({ core, journal, eventlogs }: JobManager): JsonObject {
+/** Who configures a prolog or epilog gets the plugin that runs it. */
+async function loadPerilog({ jobtap }: JobManager, config: JsonObject): Promise<void> {
+  const table = config["job-manager"];
+  if (!isJsonObject(table) || (table["prolog"] === undefined && table["epilog"] === undefined)) return;
+  if (!jobtap.list().some((name) => name === "perilog" || name === PERILOG)) await jobtap.load(PERILOG);
+}
+
+function stats({ core, journal, eventlogs, housekeeping }: JobManager): JsonObject {
   return {
     journal: { listeners: journal.listeners, events: journal.events },
     active_jobs: core.active.size,
     inactive_jobs: core.inactive.size,
     max_jobid: core.maxJobid,
     commits: eventlogs.commits,
-    housekeeping: { running: {}, config: { "release-after": -1, command: "" } },
+    housekeeping: housekeeping.stats(),
   };
 }
 

@@ -32,6 +32,8 @@ export interface Job {
   dependPosted: boolean;
   freePosted: boolean;
   cleanPosted: boolean;
+  /** Its priority was asked for since it entered PRIORITY. */
+  priorityAsked: boolean;
   /** Place in the priority queue it is in; -1 in none. */
   place: number;
   /** Who waits for it to become inactive. */
@@ -56,6 +58,7 @@ export function newJob(id: JobId, facts: Facts, queue?: string, decoded?: JsonOb
     dependPosted: false,
     freePosted: false,
     cleanPosted: false,
+    priorityAsked: false,
     place: -1,
     waiter: undefined,
     queue,
@@ -84,9 +87,13 @@ export function queueOf(jobspec: JsonObject): string | undefined {
 
 /** The priority that a job should have: its urgency, but hold and expedite are the ends of the scale. */
 export function priorityOf(facts: Facts): number {
-  if (facts.urgency === URGENCY.HOLD) return PRIORITY.MIN;
-  if (facts.urgency === URGENCY.EXPEDITE) return PRIORITY.MAX;
-  return facts.urgency;
+  return priorityFromUrgency(facts.urgency);
+}
+
+export function priorityFromUrgency(urgency: number): number {
+  if (urgency === URGENCY.HOLD) return PRIORITY.MIN;
+  if (urgency === URGENCY.EXPEDITE) return PRIORITY.MAX;
+  return urgency;
 }
 
 /** Order of allocation: higher priority first, then the older job. */
@@ -104,7 +111,7 @@ export function needsOf(job: Job): Need[] {
       return facts.dependencies.length === 0 && !job.dependPosted && !isQueued(job, "dependency-add") ? ["depend"] : [];
     case STATE.PRIORITY: {
       const needs: Need[] = job.alloc === "sent" && !job.cancelling ? ["cancel-alloc"] : job.alloc === "queued" ? ["leave-queue"] : [];
-      if (!isQueued(job, "priority")) needs.push("priority");
+      if (!job.priorityAsked && !isQueued(job, "priority")) needs.push("priority");
       return needs;
     }
     case STATE.SCHED:

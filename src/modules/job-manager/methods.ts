@@ -8,10 +8,11 @@ import { encodeJson, type Json, type JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import { arr, bool, def, int, jobid, json, num, obj, opt, type Reader, str, uint } from "../../message/unpack.ts";
 import { DECODED_MAX } from "./alloc.ts";
-import { type Job, jobspecOf, newJob, queueOf } from "./job.ts";
+import { type Job, jobspecOf, newJob, queueOf, systemAttribute } from "./job.ts";
 import type { JobManager } from "./job-manager.ts";
+import { dependenciesOf } from "./jobtap/jobtap.ts";
 import { type Queue, setEnabled, setStarted, statusOf } from "./queues.ts";
-import { contextOf, NEW_JOB, replay } from "./state.ts";
+import { NEW_JOB, replay } from "./state.ts";
 import { readJob } from "./store.ts";
 import { nextTurn } from "./turn.ts";
 import { updateJob } from "./update.ts";
@@ -34,12 +35,14 @@ export function methods(m: JobManager): Methods {
     killall: allowUser((req) => killAll(m, req)),
     urgency: allowUser((req) => urgency(m, req)),
     memo: allowUser((req) => memo(m, req)),
-    update: allowUser((req) => updateJob({ ...m, now_s: () => m.context.clock.now_s() }, req)),
-    "post-event.post": (req) => postEvent(m, req),
+    update: allowUser((req) => updateJob(m, req)),
     getattr: allowUser((req) => getattr(m, req)),
     getinfo: allowUser(() => ({ max_jobid: m.core.maxJobid })),
     list: (req) => list(m, req),
-    "history.get": allowUser((req) => ({ jobs: m.history.slice(req.userid, req.unpack({ slice: str }).slice) })),
+    "inactive-list": () => ({ ids: m.core.inactive.ids(), ...(m.index === undefined ? {} : { index: m.index.name }) }),
+    jobtap: (req) => jobtap(m, req),
+    "jobtap-query": (req) => m.jobtap.query(req.unpack({ name: str }).name),
+    "housekeeping-kill": (req) => m.housekeeping.kill(req),
     wait: (req) => wait(m, req),
     drain: (req) => defer(() => m.drain.drain(req)),
     idle: (req) => defer(() => m.drain.idle(req)),
@@ -118,15 +121,21 @@ function accept(m: JobManager, { id, userid, urgency, flags, t_submit, jobspec }
   m.core.add(job);
   try {
     m.core.post(job, "submit", { userid, urgency, flags, version: 1 }, { timestamp: t_submit });
-    m.dependencies.check(job, jobspec);
+    m.jobtap.admit(job);
+    if (systemAttribute(jobspec, "dependencies") !== undefined) checkDependencies(m, job, jobspec);
   } catch (err) {
     refuse(m, job);
     throw err;
   }
   m.dependencies.accepted(job, jobspec);
+  m.jobtap.tell("job.new", job);
   job.held = true;
   m.core.post(job, "validate");
   return job;
+}
+
+function checkDependencies(m: JobManager, job: Job, jobspec: JsonObject): void {
+  for (const [i, dependency] of dependenciesOf(jobspec).entries()) m.jobtap.dependency(job, dependency, i);
 }
 
 /** Journal listeners saw the submit event: they are told to forget the job. */
@@ -136,6 +145,7 @@ function refuse(m: JobManager, job: Job): void {
   m.eventlogs.forget(job.id);
   m.core.post(job, "invalidate", undefined, { volatile: true });
   m.dependencies.left(job);
+  m.jobtap.tell("job.destroy", job);
 }
 
 /** The KVS could not take the submission. */
@@ -253,12 +263,6 @@ function memo(m: JobManager, request: Request): void {
   m.core.post(job, "memo", memo, { volatile });
 }
 
-/** Any event on any job, for administrators. */
-function postEvent(m: JobManager, request: Request): void {
-  const { id, name, context } = request.unpack({ id: jobid, name: str, context: opt(json) });
-  m.core.post(activeJob(m, id, errno.ENOENT), name, contextOf(context));
-}
-
 async function getattr(m: JobManager, request: Request): Promise<JsonObject> {
   const { id, attrs } = request.unpack({ id: jobid, attrs: arr(str) });
   const job = m.core.active.get(id);
@@ -317,6 +321,17 @@ function listed({ id, facts }: Job): JsonObject {
 function wait(m: JobManager, request: Request): Answer {
   const { id } = request.unpack({ id: jobOrAny });
   return m.waiting.wait(request, id, m.core.active) ?? DEFERRED;
+}
+
+// ---- plugins
+
+/** Removes first, so that one request replaces a plugin. */
+async function jobtap(m: JobManager, request: Request): Promise<JsonObject | undefined> {
+  const { load, conf, remove, query_only } = request.unpack({ load: opt(str), conf: opt(json), remove: opt(str), query_only: def(bool, false) });
+  if (query_only) return { plugins: m.jobtap.list() };
+  if (remove !== undefined) m.jobtap.remove(remove);
+  if (load !== undefined) await m.jobtap.load(load, conf);
+  return undefined;
 }
 
 // ---- queues

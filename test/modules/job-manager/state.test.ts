@@ -5,7 +5,7 @@ import { type EventlogEntry, parseEventlog } from "../../../src/formats/eventlog
 import type { Json, JsonObject } from "../../../src/formats/json.ts";
 import { apply, type Facts, mergeAnnotations, NEW_JOB, replay } from "../../../src/modules/job-manager/state.ts";
 import { Core } from "../../../src/modules/job-manager/core.ts";
-import { before, type Job, newJob } from "../../../src/modules/job-manager/job.ts";
+import { before, type Job, newJob, priorityOf } from "../../../src/modules/job-manager/job.ts";
 import { PriorityQueue } from "../../../src/modules/job-manager/priority-queue.ts";
 import { checkEventlog } from "./rfc21.ts";
 
@@ -186,6 +186,7 @@ function newCore(): { core: Core; job: Job } {
     log: () => undefined,
     journal: () => undefined,
     append: () => undefined,
+    priority: (job) => priorityOf(job.facts),
     observe: () => undefined,
     retired: () => undefined,
     perform(need, job) {
