@@ -15,8 +15,8 @@ const LINE_MAX_LENGTH = 64 * 1024;
 export interface LogOptions {
   readonly rank: number;
   readonly attrs: Attributes;
-  /** Passes a line to the broker above. */
-  readonly forward: (line: string) => void;
+  /** Passes a line to the broker above. False: there has never been one, so that nobody would see it. */
+  readonly forward: (line: string) => boolean;
   /** Writes to stderr (and other descriptors never). */
   readonly writeStderr: (text: string) => void;
 }
@@ -76,10 +76,10 @@ export class Log {
     else this.#received.remote++;
     if (isLocal && severity <= this.#level) this.#remember(line);
     const here = isLocal && (severity <= this.#criticalLevel || (this.#local && severity <= this.#stderrLevel));
-    const human = entry === undefined ? line : this.#human({ ...entry, hostname: String(rank) });
+    const human = entry === undefined ? line : humanLine({ ...entry, hostname: String(rank) });
     if (here) this.#options.writeStderr(`${this.#local && entry !== undefined ? forSystemd(entry, rank) : human}\n`);
     if (this.#options.rank !== 0) {
-      if (severity <= this.#forwardLevel) this.#options.forward(line);
+      if (severity <= this.#forwardLevel && !this.#options.forward(line) && !here && severity <= this.#stderrLevel) this.#options.writeStderr(`${human}\n`);
       return;
     }
     if (this.#filename !== undefined) appendFileSync(this.#filename, `${human}\n`);
@@ -112,10 +112,10 @@ export class Log {
     if (this.#ring.length > this.#ringSize + Math.min(256, this.#ringSize)) this.#ring = this.#ring.slice(-this.#ringSize);
     for (const follower of this.#followers) follower(line);
   }
+}
 
-  #human(entry: LogEntry): string {
-    return `${formatLocalTime(entry.timestamp)} ${entry.appname}.${LOG_LEVELS[entry.level]}[${entry.hostname}]: ${entry.text}`;
-  }
+function humanLine(entry: LogEntry): string {
+  return `${formatLocalTime(entry.timestamp)} ${entry.appname}.${LOG_LEVELS[entry.level]}[${entry.hostname}]: ${entry.text}`;
 }
 
 function forSystemd(entry: LogEntry, rank: number): string {

@@ -1,6 +1,8 @@
 // The values that a broker's attributes begin with: facts about it, and the defaults of what was not set.
 import { IdSet } from "../formats/idset.ts";
+import { isJsonObject, type JsonObject } from "../formats/json.ts";
 import { Taskmap } from "../formats/taskmap.ts";
+import { errno, FluxError } from "../message/errno.ts";
 import { FLUX_VERSION } from "../version.ts";
 import type { Attributes } from "./attributes.ts";
 import type { Boot } from "./boot/boot.ts";
@@ -33,6 +35,21 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   "conf.shell_initrc": "",
   "conf.shell_pluginpath": "",
 };
+
+/** Keys of the configuration's table [tbon] (flux-config-tbon(5)); the command line goes before them. */
+const TREE_KEYS = ["topo", "torpid_min", "torpid_max", "tcp_user_timeout", "connect_timeout", "zmqdebug", "zmq_io_threads", "child_rcvhwm", "interface-hint"];
+
+/** Takes over the table [tbon]. Throws FluxError EINVAL for what is not in flux-config-tbon(5). */
+export function setupTree(attrs: Attributes, config: JsonObject): void {
+  const table = config["tbon"];
+  if (table === undefined) return;
+  if (!isJsonObject(table)) throw new FluxError(errno.EINVAL, "Config file error [tbon]: expected a table");
+  for (const [key, value] of Object.entries(table)) {
+    if (!TREE_KEYS.includes(key)) throw new FluxError(errno.EINVAL, `Config file error [tbon]: unknown key '${key}'`);
+    if (typeof value !== "string" && typeof value !== "number") throw new FluxError(errno.EINVAL, `Config file error [tbon]: ${key}: expected a string or a number`);
+    attrs.setDefault(`tbon.${key}`, String(value));
+  }
+}
 
 export interface Facts {
   readonly boot: Boot;

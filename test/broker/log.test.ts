@@ -11,7 +11,7 @@ function newLog(rank: number, attributes: Record<string, string> = {}): { log: L
   for (const [name, value] of Object.entries(attributes)) attrs.setFromCommandLine(name, value);
   const stderr: string[] = [];
   const forwarded: string[] = [];
-  const log = new Log({ rank, attrs, forward: (line) => forwarded.push(line), writeStderr: (text) => stderr.push(text) });
+  const log = new Log({ rank, attrs, forward: (line) => forwarded.push(line) > 0, writeStderr: (text) => stderr.push(text) });
   return { log, stderr, forwarded, attrs };
 }
 

@@ -34,9 +34,10 @@ const CONTROL_GOODBYE = 2;
 
 /** A connection must say hello within this. */
 const HELLO_TIMEOUT_MS = 30_000;
-/** How long the parent may take to be there at all. */
 const RETRY_FIRST_MS = 10;
 const RETRY_MAX_MS = 1000;
+/** After so long a wait for the parent, it is said why. */
+const WAIT_WARN_MS = 5000;
 /** Output that may wait for a neighbour before the link is given up. */
 const QUEUE_MAX_BYTES = 512 << 20;
 const MESSAGE_MAX_BYTES = 1 << 30;
@@ -55,7 +56,10 @@ export interface OverlayOptions {
   readonly hostOf: (rank: number) => string;
   /** What a child is told in answer to its hello. */
   readonly welcome: () => JsonObject;
+  /** How long one attempt to connect may take. */
   readonly connectTimeout_ms: number;
+  /** How long the parent may take to be there at all. Default: connectTimeout_ms. */
+  readonly patience_ms?: number;
   readonly heartbeat: { readonly interval_ms: number; readonly timeout_ms: number };
 }
 
@@ -149,11 +153,11 @@ export class Overlay {
 
   /**
    * Connects to the parent and says hello; resolves to what the parent tells a newcomer. Tries again while nobody
-   * listens there, up to the connect timeout. Throws FluxError when the parent refuses.
+   * listens there, for `patience_ms`. Throws FluxError when the parent refuses.
    */
   async connectParent(rank: number, card: Card): Promise<JsonObject> {
     if (card.endpoint === undefined) throw new FluxError(errno.EPROTO, `broker ${rank} published no endpoint`);
-    const connection = await this.#connect(card.endpoint, card.publicKey);
+    const connection = await this.#connect(rank, card.endpoint, card.publicKey);
     let answer: Message;
     try {
       answer = await this.#sayHello(connection);
@@ -176,23 +180,29 @@ export class Overlay {
     return answer.payload;
   }
 
-  async #connect(endpoint: string, serverPublicKey: string): Promise<ZmtpConnection> {
-    const { clock, connectTimeout_ms, keypair, log } = this.#options;
+  async #connect(rank: number, endpoint: string, serverPublicKey: string): Promise<ZmtpConnection> {
+    const { clock, connectTimeout_ms, patience_ms = connectTimeout_ms, keypair, log } = this.#options;
     log(7, `overlay: connecting to ${endpoint}`);
-    const give_up_ms = clock.monotonic_ms() + connectTimeout_ms;
+    const begun_ms = clock.monotonic_ms();
+    let hasWarned = false;
     for (let wait_ms = RETRY_FIRST_MS; ; wait_ms = Math.min(RETRY_MAX_MS, wait_ms * 2)) {
+      const left_ms = begun_ms + patience_ms - clock.monotonic_ms();
       try {
         return await connect(endpoint, {
           socketType: "DEALER",
           security: { kind: "curve", keypair, serverPublicKey },
           limits: LIMITS,
           heartbeat: this.#heartbeat(),
-          timeout_ms: Math.max(1000, give_up_ms - clock.monotonic_ms()),
+          timeout_ms: Math.max(1000, Math.min(connectTimeout_ms, left_ms)),
         });
       } catch (err) {
-        const { errno: number } = toFluxError(err);
+        const { errno: number, message } = toFluxError(err);
         const hopeless = number === errno.EPERM || number === errno.EPROTO || number === errno.EINVAL;
-        if (hopeless || this.#closing || clock.monotonic_ms() + wait_ms >= give_up_ms) throw err;
+        if (hopeless || this.#closing || wait_ms >= left_ms) throw err;
+        if (!hasWarned && clock.monotonic_ms() - begun_ms >= WAIT_WARN_MS) {
+          hasWarned = true;
+          log(3, `overlay: still waiting for the parent, rank ${rank}: ${message}`);
+        }
       }
       await this.#pause(wait_ms);
     }
