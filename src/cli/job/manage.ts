@@ -97,8 +97,9 @@ async function purgeRange(h: Flux, request: { readonly age_limit: number; readon
   }
 }
 
+/** Unlike "purge", "purge-id" of stock flux-core takes `force` as a number only. */
 async function purgeIds(h: Flux, ids: readonly bigint[], force: boolean): Promise<number> {
-  const answers = await Promise.all(ids.map((id) => named("purge", h.rpc("job-manager.purge-id", { id, force }, { nodeid: 0 }))));
+  const answers = await Promise.all(ids.map((id) => named("purge", h.rpc("job-manager.purge-id", { id, force: Number(force) }, { nodeid: 0 }))));
   return answers.reduce((total, answer) => total + unpack(answer, { count: int }).count, 0);
 }
 

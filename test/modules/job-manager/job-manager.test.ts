@@ -479,7 +479,7 @@ describe("update and purge", () => {
     expect(await promise).toEqual(ids.slice(0, 2));
     expect([...rig.kvs.values.keys()].filter((key) => key.endsWith(".J"))).toEqual([jobKvsPath(ids[2] as JobId, "J")]);
     expect(await rig.h.rpc("job-manager.history.get", { slice: ":" })).toEqual({ jobs: [ids[2] as JobId] });
-    expect(await rig.h.rpc("job-manager.purge-id", { id: ids[2] as JobId, force: true })).toEqual({ count: 1 });
+    expect(await rig.h.rpc("job-manager.purge-id", { id: ids[2] as JobId, force: 1 })).toEqual({ count: 1 });
     await expect(rig.h.rpc("job-manager.purge-id", { id: ids[2] as JobId, force: true })).rejects.toMatchObject({ errno: errno.ENOENT });
   });
 });
