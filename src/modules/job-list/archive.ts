@@ -15,6 +15,16 @@ export interface ArchivedJob {
   get(name: Attribute): Json | undefined;
 }
 
+/** A job as it is stored here. */
+export interface ArchiveEntry {
+  readonly id: JobId;
+  readonly userid: number;
+  readonly result: number;
+  readonly t_inactive: number;
+  /** All its attributes, encoded. */
+  readonly text: Buffer;
+}
+
 export class Archive {
   #capacity = FIRST_CAPACITY;
   #ids = new BigUint64Array(FIRST_CAPACITY);
@@ -38,16 +48,22 @@ export class Archive {
     return this.#alive;
   }
 
-  add(job: Job): void {
+  add(job: Job): ArchiveEntry {
+    const text = Buffer.from(encodeJson(pick(job.id, ATTRIBUTES, (name) => attributeOf(job, name))));
+    const entry = { id: job.id, userid: job.userid, result: resultOf(job), t_inactive: job.t_inactive, text };
+    this.addEntry(entry);
+    return entry;
+  }
+
+  addEntry({ id, userid, result, t_inactive, text }: ArchiveEntry): void {
     if (this.#slots === this.#capacity) this.#grow();
     const slot = this.#slots++;
-    const text = Buffer.from(encodeJson(pick(job.id, ATTRIBUTES, (name) => attributeOf(job, name))));
-    this.#ids[slot] = job.id;
-    this.#userids[slot] = job.userid;
-    this.#results[slot] = resultOf(job);
-    this.#t_inactive[slot] = job.t_inactive;
+    this.#ids[slot] = id;
+    this.#userids[slot] = userid;
+    this.#results[slot] = result;
+    this.#t_inactive[slot] = t_inactive;
     this.#store(slot, text);
-    this.#index.set(job.id, slot);
+    this.#index.set(id, slot);
     this.#alive++;
     if (slot > 0 && !this.#inOrder(slot - 1, slot)) this.#sorted = false;
   }

@@ -9,7 +9,7 @@
 //
 // Questions wait until everything the journal knows from before has been read.
 import type { Flux } from "../../client/flux.ts";
-import { type JobState, STATE } from "../../client/jobs.ts";
+import { type JobResult, type JobState, STATE } from "../../client/jobs.ts";
 import { defineModule, type ModuleContext } from "../../client/module.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
 import { allowUser, type Answer } from "../../client/service.ts";
@@ -18,12 +18,13 @@ import { type JobId, jobKvsPath } from "../../formats/fluid.ts";
 import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
 import { arr, int, jobid, json, num, obj, opt, str, uint, unpack } from "../../message/unpack.ts";
-import { Archive } from "./archive.ts";
+import { Archive, type ArchiveEntry } from "./archive.ts";
 import { type Candidate, compileJobConstraint, type JobConstraint } from "./constraint.ts";
 import {
   advance, type Attribute, attributeOf, ATTRIBUTES, describe, isAttribute, type Job, newJob, pick, resultOf, revert,
   takeDependency, takeException, takeJobspec, takeJobspecUpdate, takeMemo, takeR,
 } from "./job.ts";
+import { keptDirectory, KeptList } from "./kept-list.ts";
 import { OrderedJobs } from "./ordered-jobs.ts";
 import { JobStats } from "./stats.ts";
 
@@ -83,6 +84,9 @@ class JobList {
   readonly #pending = new OrderedJobs((a, b) => b.priority - a.priority || (a.id < b.id ? -1 : 1));
   readonly #running = new OrderedJobs((a, b) => b.t_run - a.t_run || (a.id < b.id ? 1 : -1));
   readonly #archive = new Archive();
+  #kept: KeptList | undefined;
+  /** While the kept list is read: which of its jobs there are. */
+  #known = new Set<JobId>();
   readonly #counts = new JobStats();
   readonly #statsWatchers = new Set<Request>();
   #statsTimer = false;
@@ -127,6 +131,7 @@ class JobList {
 
   stop(): void {
     this.#stopped = true;
+    this.#kept?.close();
     this.#ready.reject(new FluxError(errno.ENOSYS));
   }
 
@@ -144,8 +149,38 @@ class JobList {
 
   // ---- the journal
 
+  /** Takes the jobs that an earlier run kept, as far as the job manager knows them; resolves to their ids. */
+  async #readKept(): Promise<JobId[]> {
+    const directory = await keptDirectory(this.#h);
+    if (directory === undefined) return [];
+    const { ids, index } = unpack(await this.#h.rpc("job-manager.inactive-list"), { ids: arr(jobid), index: opt(str) });
+    if (index === undefined) return [];
+    const kept = KeptList.open(this.#h, this.#context.clock, directory, index);
+    this.#known = new Set(ids);
+    const taken: JobId[] = [];
+    const strange: JobId[] = [];
+    let looked = 0;
+    for (const entry of kept.read()) {
+      if (this.#known.has(entry.id)) this.#takeKept(entry, taken);
+      else strange.push(entry.id);
+      if (++looked % SLICE === 0) await turn();
+    }
+    if (strange.length > 0) kept.remove(strange);
+    this.#known.clear();
+    this.#kept = kept;
+    return taken;
+  }
+
+  #takeKept(entry: ArchiveEntry, taken: JobId[]): void {
+    taken.push(entry.id);
+    this.#archive.addEntry(entry);
+    const queue = this.#archive.get(entry.id)?.get("queue");
+    this.#counts.move(typeof queue === "string" ? queue : undefined, STATE.NEW, STATE.INACTIVE, entry.result as JobResult);
+  }
+
   async #follow(): Promise<void> {
-    const journal = this.#h.stream("job-manager.events-journal", { full: true }, { cancelTopic: "job-manager.events-journal-cancel" });
+    const except = await this.#readKept();
+    const journal = this.#h.stream("job-manager.events-journal", { full: true, ...(except.length === 0 ? {} : { except }) }, { cancelTopic: "job-manager.events-journal-cancel" });
     for await (const record of journal) {
       if (isSentinel(record["id"])) {
         this.#isReady = true;
@@ -264,7 +299,8 @@ class JobList {
     const over = job.state === STATE.INACTIVE;
     this.#counts.move(job.queue, from, job.state, over ? resultOf(job) : undefined);
     if (over) {
-      this.#archive.add(job);
+      const entry = this.#archive.add(job);
+      this.#kept?.add(entry);
       this.#active.delete(job.id);
     }
     this.#tellStats();
@@ -281,7 +317,10 @@ class JobList {
 
   #purge(payload: JsonObject): void {
     let count = 0;
-    for (const id of arr(jobid)(payload["jobs"], "jobs")) {
+    const ids = arr(jobid)(payload["jobs"], "jobs");
+    this.#kept?.remove(ids);
+    for (const id of ids) {
+      this.#known.delete(id);
       const job = this.#archive.purge(id);
       if (job === undefined) continue;
       count++;

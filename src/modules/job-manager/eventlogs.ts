@@ -17,7 +17,8 @@ interface Batch {
 }
 
 export interface EventlogsOptions {
-  readonly commit: (operations: KvsOp[], lazy: boolean) => Promise<unknown>;
+  /** `ids`: whose eventlogs these are. */
+  readonly commit: (operations: KvsOp[], lazy: boolean, ids: Iterable<JobId>) => Promise<unknown>;
   readonly log: (text: string) => void;
 }
 
@@ -63,7 +64,7 @@ export class Eventlogs {
     if (!lazy) this.#urgent++;
     this.commits++;
     const operations = Array.from(batch.text, ([id, text]) => append(jobKvsPath(id, "eventlog"), text));
-    this.#options.commit(operations, lazy).then(
+    this.#options.commit(operations, lazy, batch.text.keys()).then(
       () => this.#done(batch, lazy, undefined),
       (err: unknown) => this.#done(batch, lazy, toFluxError(err)),
     );

@@ -16,10 +16,27 @@ export interface InactiveJob {
   readonly excepted: boolean;
 }
 
+/** What is kept of a job, as it is kept. */
+export interface InactiveRow {
+  readonly id: JobId;
+  readonly userid: number;
+  readonly t_submit: number;
+  readonly t_clean: number;
+  /** One of RESULT and the bits below. */
+  readonly summary: number;
+}
+
 const ALLOCATED = 16;
 const STARTED = 32;
 const EXCEPTED = 64;
 const RESULT_BITS = RESULT.COMPLETED | RESULT.FAILED | RESULT.CANCELED | RESULT.TIMEOUT;
+
+export function inactiveRow(id: JobId, facts: Facts): InactiveRow {
+  const excepted = facts.end?.name === "exception";
+  const type = excepted ? facts.end?.context?.["type"] : undefined;
+  const summary = resultOf(facts.status, type) | (facts.allocated ? ALLOCATED : 0) | (facts.started ? STARTED : 0) | (excepted ? EXCEPTED : 0);
+  return { id, userid: facts.userid, t_submit: facts.t_submit, t_clean: facts.t_clean, summary };
+}
 
 export class InactiveJobs {
   /** Job → row, in the order in which they ended. */
@@ -40,16 +57,17 @@ export class InactiveJobs {
   }
 
   add(id: JobId, facts: Facts): void {
+    this.addRow(inactiveRow(id, facts));
+  }
+
+  addRow({ id, userid, t_submit, t_clean, summary }: InactiveRow): void {
     if (this.#rows.has(id)) return;
     const row = this.#free.pop() ?? this.#next++;
     if (row >= this.#t_clean.length) this.#grow();
-    this.#t_submit[row] = facts.t_submit;
-    this.#t_clean[row] = facts.t_clean;
-    this.#userid[row] = facts.userid;
-    const excepted = facts.end?.name === "exception";
-    const type = excepted ? facts.end?.context?.["type"] : undefined;
-    this.#summary[row] =
-      resultOf(facts.status, type) | (facts.allocated ? ALLOCATED : 0) | (facts.started ? STARTED : 0) | (excepted ? EXCEPTED : 0);
+    this.#t_submit[row] = t_submit;
+    this.#t_clean[row] = t_clean;
+    this.#userid[row] = userid;
+    this.#summary[row] = summary;
     this.#rows.set(id, row);
   }
 

@@ -1,8 +1,10 @@
 // Journal: job-manager.events-journal, a stream of all events of all jobs for other services.
 //
-// Request {full?, allow?: {NAME: 1}, deny?: {NAME: 1}}. Responses {id, events: [], jobspec?, R?}: first every job so far
+// Request {full?, except?: [id], allow?: {NAME: 1}, deny?: {NAME: 1}}. Responses {id, events: [], jobspec?, R?}: first every job so far
 // (inactive ones only when full), then {id: -1, events: []}, then events as they happen, those of a job in one turn
 // together. jobspec comes with the submit event, R with alloc.
+//
+// A listener that has kept jobs that are over says which in `except`.
 //
 // Jobs that are over are read back from the KVS, so a full backlog takes a while; what happens meanwhile waits.
 import type { Request } from "../../client/request.ts";
@@ -10,7 +12,7 @@ import { type EventlogEntry, parseEventlog } from "../../formats/eventlog.ts";
 import type { JobId } from "../../formats/fluid.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError } from "../../message/errno.ts";
-import { def, bool, obj, opt } from "../../message/unpack.ts";
+import { arr, bool, def, jobid, obj, opt } from "../../message/unpack.ts";
 import { type Job, jobspecOf } from "./job.ts";
 
 export interface JournalRecord {
@@ -77,7 +79,7 @@ export class Journal {
 
   /** Takes a request; the caller returns DEFERRED. Throws FluxError EPROTO. */
   listen(request: Request): void {
-    const { allow, deny, full } = request.unpack({ allow: opt(obj), deny: opt(obj), full: def(bool, false) });
+    const { allow, deny, full, except } = request.unpack({ allow: opt(obj), deny: opt(obj), full: def(bool, false), except: def(arr(jobid), []) });
     if (!request.isStreaming) throw new FluxError(errno.EPROTO, "job-manager.events requires streaming RPC flag");
     this.flush();
     const listener: Listener = { request, wants: filter(allow, deny), waiting: [] };
@@ -85,7 +87,8 @@ export class Journal {
     this.#listeners.add(listener);
     request.onCancel(() => void this.#listeners.delete(listener));
     if (!full) return this.#backlog(listener, active);
-    this.#sendInactive(listener, this.#options.inactiveIds()).then(
+    const kept = new Set(except);
+    this.#sendInactive(listener, this.#options.inactiveIds().filter((id) => !kept.has(id))).then(
       () => this.#backlog(listener, active),
       (err: unknown) => {
         this.#listeners.delete(listener);
