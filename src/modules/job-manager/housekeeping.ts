@@ -18,7 +18,7 @@ import { describeSignal } from "../../formats/signal.ts";
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import { int, jobid, opt, type Reader, str } from "../../message/unpack.ts";
 import type { Clock, Timer } from "../../os/clock.ts";
-import { type Bulk, bulkErrorText, hostNames, runOnRanks } from "./bulk.ts";
+import { type Bulk, bulkErrorText, hostNames, runOnRanks } from "../../client/bulk.ts";
 import type { Job } from "./job.ts";
 
 export interface HousekeepingPorts {

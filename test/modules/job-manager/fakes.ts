@@ -223,7 +223,8 @@ export interface Rig {
   readonly kvs: FakeKvs;
   readonly sched: FakeScheduler;
   readonly exec: FakeExec;
-  submit(options?: SubmitOptions & { system?: JsonObject }): Promise<JobId>;
+  /** A job of one core, with further attributes.system, or another jobspec. */
+  submit(options?: SubmitOptions & { system?: JsonObject; jobspec?: JsonObject }): Promise<JobId>;
   /** Resolves when `check` holds; it is asked whenever a fake was. */
   until(check: () => boolean): Promise<void>;
   /** Resolves to the names of the job's events when it is inactive. */
@@ -257,7 +258,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
     kvs,
     sched,
     exec,
-    submit: ({ system, ...rest } = {}) => submitJob(h, jobspec(system), rest),
+    submit: ({ system, jobspec: given, ...rest } = {}) => submitJob(h, given ?? jobspec(system), rest),
     until: (check) => changes.until(check),
     async inactive(id) {
       await changes.until(() => kvs.names(id).at(-1) === "clean");

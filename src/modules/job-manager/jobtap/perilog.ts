@@ -17,7 +17,7 @@ import { Rset } from "../../../formats/rset.ts";
 import { exitCode, termSignal } from "../../../formats/waitstatus.ts";
 import { errno, FluxError, toFluxError } from "../../../message/errno.ts";
 import type { Timer } from "../../../os/clock.ts";
-import { type Bulk, bulkErrorText, hostNames, runOnRanks } from "../bulk.ts";
+import { type Bulk, bulkErrorText, hostNames, runOnRanks } from "../../../client/bulk.ts";
 
 type Kind = "prolog" | "epilog";
 

@@ -1,10 +1,10 @@
 // Bulk: one program on many ranks at once, over rexec: prologs, epilogs and housekeeping.
-import type { Flux } from "../../client/flux.ts";
-import { startSubprocess, type Subprocess } from "../../client/subprocess.ts";
-import { Hostlist } from "../../formats/hostlist.ts";
-import { IdSet } from "../../formats/idset.ts";
-import { exitStatus } from "../../formats/waitstatus.ts";
-import { errno, type FluxError, strerror, toFluxError } from "../../message/errno.ts";
+import type { Flux } from "./flux.ts";
+import { startSubprocess, type Subprocess } from "./subprocess.ts";
+import { Hostlist } from "../formats/hostlist.ts";
+import { IdSet } from "../formats/idset.ts";
+import { exitStatus } from "../formats/waitstatus.ts";
+import { errno, type FluxError, strerror, toFluxError } from "../message/errno.ts";
 
 export interface BulkOptions {
   readonly h: Flux;
