@@ -247,7 +247,8 @@ export class Lifecycle {
     if (path === RC1_DEFAULT) {
       code = await this.#loadModules();
       const seconds = ((clock.monotonic_ms() - start_ms) / 1000).toFixed(1);
-      log.write(code === 0 ? 6 : 3, `rc1.0: ${path} Exited (rc=${code}) ${seconds}s`);
+      // What failed has said so.
+      log.write(6, `rc1.0: ${path} Exited (rc=${code}) ${seconds}s`);
     } else {
       code = await programs.run("rc1");
     }

@@ -3,7 +3,7 @@
 import type { Flux } from "../client/flux.ts";
 import { eventlogAppend, kvsCommit, kvsCommitDurably, kvsGetText } from "../client/kvs.ts";
 import { parseEventlog } from "../formats/eventlog.ts";
-import { errno, isErrno } from "../message/errno.ts";
+import { errno, FluxError, isErrno, toFluxError } from "../message/errno.ts";
 import { FLUX_VERSION } from "../version.ts";
 
 export const STARTLOG_KEY = "admin.eventlog";
@@ -16,7 +16,12 @@ export const SAFE_MODE_REASON = "Flux is in safe mode due to an incomplete shutd
 export async function beginRun(h: Flux, now_s: number): Promise<boolean> {
   const crashed = parseEventlog(await startlog(h)).at(-1)?.name === "start";
   const context = { version: STARTLOG_VERSION, core_version: FLUX_VERSION };
-  await kvsCommitDurably(h, [eventlogAppend(STARTLOG_KEY, { timestamp: now_s, name: "start", context })]);
+  try {
+    await kvsCommitDurably(h, [eventlogAppend(STARTLOG_KEY, { timestamp: now_s, name: "start", context })]);
+  } catch (err) {
+    const { errno: code, message } = toFluxError(err);
+    throw new FluxError(code, `${STARTLOG_KEY} can't be written: ${message}. If the content store has lost part of the KVS, put a copy of content.sqlite in its place, or move it away to start with nothing.`);
+  }
   return crashed;
 }
 

@@ -57,7 +57,7 @@ export class ContentDatabase {
       this.#mark = this.#db.query("UPDATE objects SET epoch = MAX(epoch, ?1) WHERE hash = ?2");
       this.#epoch = this.#number("SELECT MAX(id) AS n FROM checkpt_v2");
     } catch (err) {
-      throw sqliteError(err, path);
+      throw withAdvice(sqliteError(err, path));
     }
   }
 
@@ -256,6 +256,14 @@ function sqliteError(thrown: unknown, path: string): FluxError {
   if (thrown instanceof FluxError) return thrown.message.includes(path) || !thrown.hasText ? thrown : new FluxError(thrown.errno, `${path}: ${thrown.message}`);
   const { code = "", message = String(thrown) } = thrown as { code?: string; message?: string };
   return new FluxError(sqliteErrno(code), `${path}: ${message}`);
+}
+
+/** One line, and what to do about it. */
+function withAdvice(err: FluxError): FluxError {
+  const text = err.message.replaceAll(/\s*\n\s*/g, " ");
+  if (err.errno === errno.EBUSY) return new FluxError(err.errno, `${text}: another instance uses this state directory`);
+  if (err.errno !== errno.EIO) return new FluxError(err.errno, text);
+  return new FluxError(err.errno, `${text}. Put a copy in its place, or move it away to start with nothing.`);
 }
 
 function sqliteErrno(code: string): number {

@@ -100,6 +100,10 @@ export default defineModule({
       core: manager.core,
       index: opened,
       checkpoint: ({ queues }) => manager.queues.restore(queues),
+      append: (id, line) => {
+        manager.eventlogs.append(id, line);
+        manager.touch();
+      },
       added: (job) => readmit(manager, job),
       remembered: (id, facts) => {
         manager.history.add(facts.userid, id, facts.t_submit);

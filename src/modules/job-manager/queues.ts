@@ -111,6 +111,8 @@ export function setEnabled(queue: Queue, enabled: boolean, reason: string | unde
 }
 
 export function setStarted(queue: Queue, started: boolean, reason: string | undefined, sticky: boolean): void {
+  // What is stopped for good stays so, and says why, when the instance ends.
+  if (!sticky && !started && !queue.started) return;
   queue.started = started;
   if (sticky) queue.startedSticky = started;
   queue.stopReason = started ? undefined : reason;

@@ -3,7 +3,7 @@
 // once there is an execution system. A job whose eventlog can't be replayed is reported and left where it is.
 import type { Flux } from "../../client/flux.ts";
 import { FLAG, STATE } from "../../client/jobs.ts";
-import { parseEventlog } from "../../formats/eventlog.ts";
+import { formatEventlogEntry, parseEventlog } from "../../formats/eventlog.ts";
 import { formatJobId, type JobId } from "../../formats/fluid.ts";
 import { toFluxError } from "../../message/errno.ts";
 import type { Core } from "./core.ts";
@@ -21,6 +21,8 @@ export interface RestartPorts {
   readonly index: { readonly index: JobIndex; readonly isValid: boolean } | undefined;
   /** What the last run saved of itself, before any job goes on. */
   readonly checkpoint: (checkpoint: Checkpoint) => void;
+  /** Appends to the job's eventlog in the KVS. */
+  readonly append: (id: JobId, line: string) => void;
   /** A job that is active again; its facts are complete. */
   readonly added: (job: Job) => void;
   /** A job that was inactive already. */
@@ -70,7 +72,7 @@ function readIndex({ core, indexed }: RestartPorts, index: JobIndex): Promise<Jo
   });
 }
 
-async function loadJob({ h, core, index, remembered }: RestartPorts, id: JobId): Promise<boolean> {
+async function loadJob({ h, core, index, remembered, append }: RestartPorts, id: JobId): Promise<boolean> {
   try {
     const stored = await readJob(h, id);
     if (id > core.maxJobid) core.maxJobid = id;
@@ -80,7 +82,11 @@ async function loadJob({ h, core, index, remembered }: RestartPorts, id: JobId):
       if (index?.isValid) return false;
       throw new Error("it has no eventlog or no jobspec");
     }
-    const facts = replay(parseEventlog(stored.eventlog), stored.jobspec, stored.R);
+    const events = parseEventlog(stored.eventlog);
+    // A job is acknowledged when its submit event is stored: a crash may have come before the next one was.
+    const { timestamp = 0 } = events.at(-1) ?? {};
+    const missing = events.some(({ name }) => name === "validate") ? [] : [{ timestamp, name: "validate" }];
+    const facts = replay([...events, ...missing], stored.jobspec, stored.R);
     if (facts.state === STATE.INACTIVE) {
       core.inactive.add(id, facts);
       remembered(id, facts);
@@ -91,6 +97,11 @@ async function loadJob({ h, core, index, remembered }: RestartPorts, id: JobId):
     index?.index.submitted(id);
     const job = newJob(id, facts);
     job.eventlog = stored.eventlog;
+    for (const event of missing) {
+      const line = formatEventlogEntry(event);
+      job.eventlog += line;
+      append(id, line);
+    }
     job.queue = queueOf(jobspecOf(job));
     core.add(job);
     return true;

@@ -92,6 +92,7 @@ async function startLeader(
   if (restored !== undefined && initialRootref === undefined) {
     h.log(6, `restored KVS from checkpoint on ${new Date(restored.timestamp * 1000).toISOString()}`);
   }
+  if (restored !== undefined) await checkRoot(dirs, restored.ref);
   leader.create(PRIMARY, restored?.ref ?? leader.emptyRef, context.owner, 0, restored?.seq ?? 0);
   const kvs = new Kvs(h, context, dirs, leader);
   await h.serve("kvs", { ...kvs.methods(), ...leaderMethods(leader, context, checkpointer, temporary) });
@@ -112,6 +113,18 @@ async function startLeader(
       });
     },
   };
+}
+
+/** Throws FluxError EIO when the content store has lost the root that the instance is to come back to. */
+async function checkRoot(dirs: DirCache, ref: Blobref): Promise<void> {
+  try {
+    await dirs.load(ref);
+  } catch (err) {
+    throw new FluxError(
+      errno.EIO,
+      `the content store has lost the KVS root ${ref} (${toFluxError(err).message}). Put a copy of content.sqlite in its place, or move it away to start with nothing.`,
+    );
+  }
 }
 
 /** What only rank 0 can do, for clients of other ranks that do not address it. */
