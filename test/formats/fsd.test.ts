@@ -25,7 +25,7 @@ describe("duration", () => {
       expect(() => parseDuration(text), text).toThrow("invalid duration");
   });
   test("shown in the unit that fits", () => {
-    expect([0, 0.0621, 7.2, 78, 3600, 86400, 90000, Infinity].map(formatDuration)).toEqual([
+    expect([0, 0.0621, 7.2, 78, 3600, 86400, 90000, Infinity].map((seconds) => formatDuration(seconds))).toEqual([
       "0s",
       "62.1ms",
       "7.2s",
