@@ -5,11 +5,11 @@
 //   await box.nothingLeft();
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { type Child, spawnProcess } from "../../src/os/spawn.ts";
 import { shellExitCode } from "../../src/os/signals.ts";
 
-export const FLUX = join(import.meta.dir, "..", "..", "bin", "flux");
+export const FLUX = process.env["FLUX_EXECUTABLE"] ?? join(import.meta.dir, "..", "..", "dist", "flux");
 
 export interface Finished {
   readonly code: number;
@@ -29,6 +29,8 @@ export interface Sandbox {
   readonly env: Record<string, string | undefined>;
   start(...args: string[]): Started;
   flux(...args: string[]): Promise<Finished>;
+  /** A shell script that finds `flux` in PATH. */
+  sh(script: string): Promise<Finished>;
   /** Resolves when no process and no file of this sandbox is left; rejects, naming them, after five seconds. */
   nothingLeft(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -39,12 +41,13 @@ const LEFT_TIMEOUT_MS = 15_000;
 export function sandbox(): Sandbox {
   const dir = mkdtempSync(join(tmpdir(), "fluxbox-"));
   const env: Record<string, string | undefined> = { ...process.env, TMPDIR: dir, FLUX_URI: undefined, SHELL: "/bin/sh" };
-  const start = (...args: string[]): Started => startFlux(args, env);
+  const start = (...args: string[]): Started => startProgram([FLUX, ...args], env);
   return {
     dir,
     env,
     start,
     flux: (...args) => start(...args).finished,
+    sh: (script) => startProgram(["/bin/sh", "-c", script], { ...env, PATH: `${dirname(FLUX)}:${env["PATH"]}` }).finished,
     nothingLeft: () => nothingLeft(dir),
     async [Symbol.asyncDispose]() {
       for (const { pid } of processesIn(dir)) process.kill(pid, "SIGKILL");
@@ -53,12 +56,12 @@ export function sandbox(): Sandbox {
   };
 }
 
-function startFlux(args: readonly string[], env: Record<string, string | undefined>): Started {
+function startProgram(argv: string[], env: Record<string, string | undefined>): Started {
   let stdout = "";
   let stderr = "";
   const waiting: { text: string; resolve: () => void; reject: (err: Error) => void }[] = [];
   const child = spawnProcess({
-    argv: [FLUX, ...args],
+    argv,
     env,
     stdin: "null",
     stdout: "pipe",
@@ -70,7 +73,7 @@ function startFlux(args: readonly string[], env: Record<string, string | undefin
     onStderr: (chunk) => (stderr += Buffer.from(chunk).toString()),
   });
   const finished = child.exited.then(({ status }) => {
-    for (const item of waiting) item.reject(new Error(`flux ${args.join(" ")} ended without '${item.text}': ${stdout}${stderr}`));
+    for (const item of waiting) item.reject(new Error(`${argv.join(" ")} ended without '${item.text}': ${stdout}${stderr}`));
     return { code: shellExitCode(status), stdout, stderr };
   });
   return {
