@@ -172,12 +172,12 @@ export class Flux {
    * Leaving the loop cancels the request on the server.
    */
   stream(topic: string, payload?: JsonObject, options: StreamOptions = {}): Stream {
-    return this.#stream(topic, payload, options, (message) => message.payload);
+    return this.#stream(topic, payload, options, payloadOf);
   }
 
   /** The same for services whose responses are text and not objects ("log.dmesg"). */
   streamText(topic: string, payload?: JsonObject, options: StreamOptions = {}): Stream<string> {
-    return this.#stream(topic, payload, options, (message) => message.text ?? "");
+    return this.#stream(topic, payload, options, textOf);
   }
 
   #stream<T>(topic: string, payload: JsonObject | undefined, options: StreamOptions, read: (message: Message) => T): Stream<T> {
@@ -373,18 +373,13 @@ export class Flux {
       }
       return;
     }
-    const request = new Request(
-      message,
-      (response) => this.#respond(response),
-      (ended) => service.openRequests.remove(ended),
-    );
-    service.dispatch(request);
+    service.dispatch(new Request(message, this.#respond, service.ended));
   }
 
   /** A response that can't be sent is lost with its link: the requester learns that from the broker. */
-  #respond(response: Message): void {
+  readonly #respond = (response: Message): void => {
     if (!this.isClosed) this.#link.send(response);
-  }
+  };
 
   #expect(pending: Pending): number {
     if (this.#pending.size >= PENDING_MAX) {
@@ -424,4 +419,12 @@ export class Flux {
 
 function programName(): string {
   return (process.argv[1] ?? "flux").split("/").pop() ?? "flux";
+}
+
+function payloadOf(message: Message): JsonObject {
+  return message.payload;
+}
+
+function textOf(message: Message): string {
+  return message.text ?? "";
 }

@@ -85,6 +85,8 @@ export class OpenRequests {
 
 export class Service {
   readonly openRequests = new OpenRequests();
+  /** For each Request of the service: it has been answered. */
+  readonly ended = (request: Request): void => this.openRequests.remove(request);
 
   /** `common` are the methods every service of a module has: ping, stats-get, …; own methods come first. */
   constructor(

@@ -1,6 +1,7 @@
 // Eventlog (RFC 18): one JSON object a line: timestamp, name, optional context.
 
 import { FormatError } from "./error.ts";
+import { flat } from "./flat.ts";
 import { decodeJsonObject, encodeJson, isJsonObject, type JsonObject } from "./json.ts";
 
 export interface EventlogEntry {
@@ -44,9 +45,7 @@ export function parseEventlog(text: string): EventlogEntry[] {
 export function formatEventlogEntry(entry: EventlogEntry): string {
   const { timestamp, name, context } = entry;
   if (!Number.isFinite(timestamp) || timestamp < 0) throw new FormatError(WHAT, String(timestamp), "the timestamp is no time");
-  const time = Number.isInteger(timestamp) ? `${timestamp}.0` : String(timestamp);
-  const head = `{"timestamp":${time},"name":${JSON.stringify(name)}`;
-  return context === undefined ? `${head}}\n` : `${head},"context":${encodeJson(context)}}\n`;
+  return flat(`${encodeJson(context === undefined ? { timestamp, name } : { timestamp, name, context })}\n`);
 }
 
 export function formatEventlog(entries: Iterable<EventlogEntry>): string {

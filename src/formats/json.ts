@@ -6,6 +6,7 @@
 //   therefore written `60.0`.
 
 import { FormatError } from "./error.ts";
+import { flat } from "./flat.ts";
 
 export type Json = null | boolean | number | bigint | string | readonly Json[] | JsonObject;
 export interface JsonObject {
@@ -81,7 +82,7 @@ if (!("toJSON" in BigInt.prototype)) {
 export function encodeJson(value: unknown): string {
   const text = JSON.stringify(value) as string | undefined;
   if (text === undefined) throw new FormatError("JSON value", "", `a ${typeof value} cannot be encoded`);
-  return text.replace(INTEGRAL_REAL, "$1.0");
+  return flat(text.replace(INTEGRAL_REAL, "$1.0"));
 }
 
 function exactInteger(_key: string, value: unknown, context: { source?: string }): unknown {

@@ -3,6 +3,7 @@
 // (dependencies, waiters, queues) observes.
 import { type JobState, RUNNING, STATE } from "../../client/jobs.ts";
 import { type EventlogEntry, formatEventlogEntry } from "../../formats/eventlog.ts";
+import { flat } from "../../formats/flat.ts";
 import type { JobId } from "../../formats/fluid.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { toFluxError } from "../../message/errno.ts";
@@ -131,7 +132,7 @@ export class Core {
     job.facts = facts;
     if (!volatile) {
       const line = formatEventlogEntry(entry);
-      job.eventlog += line;
+      job.eventlog = flat(job.eventlog + line);
       this.#ports.append(job.id, line);
     }
     if (entry.name === "jobspec-update") {

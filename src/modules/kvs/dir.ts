@@ -5,6 +5,7 @@
 // its new blobref, from the bottom up. A directory that is in the lookup cache (by blobref) is never changed.
 import type { Blobref, HashName } from "../../formats/blobref.ts";
 import { HASH_SIZE_BYTES } from "../../formats/blobref.ts";
+import { flat } from "../../formats/flat.ts";
 import { newRecord, RECORD_HEAD_BYTES } from "../../formats/blob-records.ts";
 import { encodeTreeobj, parseDir } from "../../formats/treeobj.ts";
 import { Chunks, WIDE_ENTRIES } from "./chunks.ts";
@@ -59,9 +60,9 @@ export function decodeDir(bytes: Uint8Array, ref: Blobref): Dir {
   for (const name of Object.keys(data).sort()) {
     const treeobj = data[name];
     if (treeobj === undefined) continue;
-    dir.entries.set(name, encodeTreeobj(treeobj));
+    dir.entries.set(name, flat(encodeTreeobj(treeobj)));
     dir.names.push(name);
-    dir.heads.push(`${JSON.stringify(name)}:`);
+    dir.heads.push(flat(`${JSON.stringify(name)}:`));
   }
   dir.dirty = false;
   dir.ref = ref;
@@ -96,7 +97,7 @@ function entriesText({ names, heads, entries }: Dir, from: number, to: number): 
 
 /** Replaces the value of a name that is there. */
 function replaceEntry(dir: Dir, name: string, entry: Entry): void {
-  dir.entries.set(name, entry);
+  dir.entries.set(name, flat(entry));
   dir.chunks?.changed(position(dir.names, name));
 }
 
@@ -157,7 +158,7 @@ function insertName(dir: Dir, name: string): void {
   const at = position(dir.names, name);
   dir.chunks?.moved(at);
   dir.names.splice(at, 0, name);
-  dir.heads.splice(at, 0, `${JSON.stringify(name)}:`);
+  dir.heads.splice(at, 0, flat(`${JSON.stringify(name)}:`));
 }
 
 function removeName(dir: Dir, name: string): void {
@@ -184,7 +185,7 @@ export function blobRecord(text: string | Uint8Array, hashName: HashName): { rec
   else record.set(text, start);
   const hash = Bun.CryptoHasher.hash(hashName, text, "hex");
   record.write(hash, RECORD_HEAD_BYTES, "hex");
-  return { record, ref: `${hashName}-${hash}` };
+  return { record, ref: flat(`${hashName}-${hash}`) };
 }
 
 /** Stores a value's bytes; returns its blobref. */
