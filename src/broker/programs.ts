@@ -104,7 +104,12 @@ export class Programs {
 
   #signal(running: Running, signal: string): void {
     const { group, child } = running;
-    if (group?.isSeparate === true) return signalGroup(group.pgid, signal);
+    if (group?.isSeparate === true) {
+      // An interactive shell has made a group of its own out of it.
+      const pgid = readProcess(child.pid)?.pgid;
+      if (pgid !== undefined && pgid !== group.pgid) signalGroup(pgid, signal);
+      return signalGroup(group.pgid, signal);
+    }
     // It shares our group: whatever it has started there goes with it.
     const pgid = readProcess(process.pid)?.pgid;
     const descendants = descendantsOf(child.pid).filter((entry) => entry.pgid === pgid);
@@ -157,15 +162,21 @@ export class Programs {
 }
 
 /**
- * What a shell with job control, or one that shares our group, has left running in our session. As when a terminal
- * hangs up, nohup(1) and setsid(1) keep a program from it.
+ * What a shell with job control, or one that shares our group, has left running in our session: programs of this
+ * instance whose parent is gone, and what is below them. As when a terminal hangs up, nohup(1) and setsid(1) keep a
+ * program from it. Others in the session who only talk to this instance have their parents.
  */
 function hangUpLeftovers(uri: string | undefined): void {
   const sid = readProcess(process.pid)?.sid;
   if (uri === undefined || sid === undefined) return;
-  for (const { pid } of processesWithEnvironment(`FLUX_URI=${uri}`).filter((entry) => entry.sid === sid)) {
-    sendSignal(pid, "SIGHUP");
-    sendSignal(pid, "SIGCONT");
+  const ours = new Map(processesWithEnvironment(`FLUX_URI=${uri}`).flatMap((entry) => (entry.sid === sid ? [[entry.pid, entry]] : [])));
+  for (const entry of ours.values()) {
+    let top = entry;
+    for (let above = ours.get(top.ppid); above !== undefined; above = ours.get(top.ppid)) top = above;
+    const parent = readProcess(top.ppid);
+    if (parent !== undefined && parent.pid !== 1 && parent.sid === sid) continue;
+    sendSignal(entry.pid, "SIGHUP");
+    sendSignal(entry.pid, "SIGCONT");
   }
 }
 

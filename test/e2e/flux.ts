@@ -4,7 +4,8 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
 
-export const FLUX = join(import.meta.dir, "../../dist/flux");
+/** FLUX_EXECUTABLE names another build to test; its file must be called "flux", since scripts find it in PATH. */
+export const FLUX = process.env["FLUX_EXECUTABLE"] ?? join(import.meta.dir, "../../dist/flux");
 
 export interface Result {
   readonly stdout: string;

@@ -6,7 +6,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { type Child, spawnProcess } from "../../src/os/spawn.ts";
+import { type Child, sendSignal, spawnProcess } from "../../src/os/spawn.ts";
 import { shellExitCode } from "../../src/os/signals.ts";
 
 export const FLUX = process.env["FLUX_EXECUTABLE"] ?? join(import.meta.dir, "..", "..", "dist", "flux");
@@ -50,7 +50,7 @@ export function sandbox(): Sandbox {
     sh: (script) => startProgram(["/bin/sh", "-c", script], { ...env, PATH: `${dirname(FLUX)}:${env["PATH"]}` }).finished,
     nothingLeft: () => nothingLeft(dir),
     async [Symbol.asyncDispose]() {
-      for (const { pid } of processesIn(dir)) process.kill(pid, "SIGKILL");
+      for (const { pid } of processesIn(dir)) sendSignal(pid, "SIGKILL");
       rmSync(dir, { recursive: true, force: true });
     },
   };

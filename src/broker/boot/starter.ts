@@ -1,7 +1,10 @@
 // The starter: what `flux start --test-size=N` is while its brokers run. It gives each a PMI socket and a lifeline,
 // passes signals on, and ends when they have ended. When it is killed, the lifelines end, and the brokers go.
-import { mkdirSync, readlinkSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { accessSync, constants, mkdirSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
 import { IdSet } from "../../formats/idset.ts";
+import { FluxError, strerror, toFluxError } from "../../message/errno.ts";
 import { saveTerminal } from "../../os/foreground.ts";
 import { NOFILE_VARIABLE, launchNofile } from "../../os/limits.ts";
 import { processesWithEnvironment } from "../../os/process-tree.ts";
@@ -9,7 +12,7 @@ import { selfCommand } from "../../os/self.ts";
 import { exitCodeOf, termSignalOf } from "../../os/signals.ts";
 import { type Child, sendSignal, spawnProcess } from "../../os/spawn.ts";
 import { writeStderr } from "../../os/stderr.ts";
-import { makeTemporaryDirectory, removeDirectory } from "../../os/tmpdir.ts";
+import { removeDirectory, temporaryRoot } from "../../os/tmpdir.ts";
 import { formatProcessMapping } from "../../pmi/process-mapping.ts";
 import { pmiEndpoint, pmiEnvironment } from "../../pmi/serve-fd.ts";
 import { createPmiServer, type PmiServer } from "../../pmi/server.ts";
@@ -82,14 +85,28 @@ function catchSignals(): CaughtSignals {
 }
 
 function prepareRundir(options: StartOptions): { path: string; isOurs: boolean } {
-  if (options.rundir === undefined) return { path: makeTemporaryDirectory(), isOurs: true };
+  if (options.rundir === undefined) return { path: newRundir(), isOurs: true };
   if (!options.makeRundir) return { path: options.rundir, isOurs: options.removeRundir };
   const made = mkdirSync(options.rundir, { recursive: true, mode: 0o700 }) !== undefined;
   return { path: options.rundir, isOurs: made || options.removeRundir };
 }
 
+/** A name only: the brokers make the directory, since a starter that is killed before they run could not remove it. */
+function newRundir(): string {
+  const root = temporaryRoot();
+  try {
+    accessSync(root, constants.W_OK | constants.X_OK);
+  } catch (err) {
+    const error = toFluxError(err);
+    throw new FluxError(error.errno, `cannot make a directory in ${root}: ${strerror(error.errno)}`);
+  }
+  return join(root, `flux-${randomBytes(6).toString("base64url").replace(/[-_]/g, "x")}`);
+}
+
 function brokerArgv(options: StartOptions, rundir: string, rank: number): string[] {
   const argv = [...options.wrap, ...selfCommand(), "broker", ...options.brokerWords, `--setattr=rundir=${rundir}`];
+  // The directory is the starter's to remove, whoever of them makes it.
+  argv.push("--setattr=rundir-cleanup=0");
   const host = options.hosts?.[rank];
   if (host !== undefined) argv.push(`--setattr=hostname=${host}`);
   return rank === 0 ? [...argv, ...options.command] : argv;
