@@ -55,6 +55,14 @@ async function flatness(instance: Instance): Promise<number> {
   return (1000 / (await thousand())) / (1000 / first_s);
 }
 
+async function cancelPending(instance: Instance): Promise<number> {
+  await instance.run(["queue", "stop", "--quiet"]);
+  await instance.run(["submit", "--cc=1-10000", "--quiet", SIMULATED, "true"]);
+  const seconds = await instance.run(["cancel", "--all", "--quiet"]);
+  await instance.run(["queue", "start", "--quiet"]);
+  return seconds;
+}
+
 async function catText(instance: Instance): Promise<number> {
   let got = 0;
   const seconds = await instance.run(["run", "cat", TEXT_50MB], { stdoutTo: (chunk) => (got += chunk.length) });
@@ -82,6 +90,9 @@ const LINES: readonly Line[] = [
   { name: "flux run cat, 50 MB of text", size: 1, unit: "s", runs: 1, measure: (_f, i) => catText(i as Instance) },
   { name: "resident memory of an idle leaf broker", size: 4, unit: "MB", runs: 1, measure: async (_f, i) => residentMegabytes((i as Instance).brokerPids[3] ?? 0) },
   { name: "64 000 simulated jobs: last thousand's rate / first's", size: 1, unit: "jobs/s", runs: 1, long: true, measure: (_f, i) => flatness(i as Instance) },
+  command("flux jobs -a -c0 after those", ["jobs", "-a", "-c0"], { runs: 1, long: true }),
+  { name: "resident memory of rank 0 after those", size: 1, unit: "MB", runs: 1, long: true, measure: async (_f, i) => residentMegabytes((i as Instance).brokerPids[0] ?? 0) },
+  { name: "cancel of 10 000 pending jobs", size: 1, unit: "s", runs: 1, long: true, measure: (_f, i) => cancelPending(i as Instance) },
 ];
 
 function median(values: readonly number[]): number {
