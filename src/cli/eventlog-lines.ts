@@ -2,7 +2,7 @@
 //
 //   1795227143.919160 start note="x"          raw (the default), offset from the first, iso or human times
 import { type EventlogEntry, formatEventlogEntry } from "../formats/eventlog.ts";
-import { encodeJson } from "../formats/json.ts";
+import { encodeJson, type Json } from "../formats/json.ts";
 import { humanTimes, isoTime } from "./human-time.ts";
 import { COLOR } from "./output.ts";
 
@@ -43,10 +43,15 @@ export function eventlogLines({ time, json = false, color = false }: EventlogFor
       if (json) return formatEventlogEntry(entry).trimEnd();
       const name = paint(entry.name === "exception" ? COLOR.bold + COLOR.red : COLOR.yellow, entry.name);
       const context = Object.entries(entry.context ?? {}).map(([key, value]) => {
-        const shown = paint(typeof value === "number" || typeof value === "bigint" ? COLOR.gray : COLOR.magenta, encodeJson(value));
+        const shown = paint(typeof value === "number" || typeof value === "bigint" ? COLOR.gray : COLOR.magenta, memberText(key, value));
         return ` ${paint(COLOR.blue, key)}=${shown}`;
       });
       return `${stamp(entry.timestamp)} ${name}${context.join("")}`;
     },
   };
+}
+
+/** A member's value as JSON has it under that name: those that are reals are written as reals. */
+export function memberText(key: string, value: Json): string {
+  return encodeJson({ [key]: value }).slice(encodeJson(key).length + 2, -1);
 }

@@ -7,6 +7,7 @@ import type { JobId } from "../formats/fluid.ts";
 import { decodeJson, encodeJson, type Json, type JsonObject } from "../formats/json.ts";
 import { defineCommand, flag, hidden, UsageError } from "./command.ts";
 import { withFlux } from "./connect.ts";
+import { memberText } from "./eventlog-lines.ts";
 import { jobIdArgument, showJobId } from "./job-id.ts";
 import { print, printError, wrongUsage } from "./output.ts";
 import { spacedJson } from "./spaced-json.ts";
@@ -77,12 +78,6 @@ async function waitForUpdate(h: Flux, id: JobId, updates: JsonObject, since_s: n
   }
 }
 
-/** As a program in another language prints it: durations are reals. */
-function payloadText(updates: JsonObject): string {
-  const text = spacedJson(updates);
-  return text.replace(/("attributes\.system\.duration": -?\d+)(?=[,}])/, "$1.0");
-}
-
 export default defineCommand({
   name: "update",
   style: "argparse",
@@ -107,12 +102,12 @@ Examples:
     return withFlux(async (h) => {
       const updates = await updatesOf(() => h, id, pairs);
       if (options.dryRun || options.dry) {
-        print(payloadText(updates));
+        print(spacedJson(updates));
         return 0;
       }
       await h.rpc("job-manager.update", { id, updates }, { nodeid: 0 });
       if (options.wait) await waitForUpdate(h, id, updates, since_s);
-      if (options.verbose) for (const [key, value] of Object.entries(updates)) printError(`flux-update: INFO: updated ${key} to ${typeof value === "string" ? value : encodeJson(value)}`);
+      if (options.verbose) for (const [key, value] of Object.entries(updates)) printError(`flux-update: INFO: updated ${key} to ${typeof value === "string" ? value : memberText(key, value)}`);
       return 0;
     });
   },

@@ -202,7 +202,8 @@ export function takeJobspecUpdate(job: Job, updates: JsonObject): boolean {
       case "attributes.system.project": job.project = text(value); break;
       case "attributes.system.bank": job.bank = text(value); break;
       case "attributes.system.job.name": job.name = text(value); break;
-      default: recount = true;
+      // Other attributes don't change what is counted.
+      default: recount ||= !path.startsWith("attributes.") || path.startsWith("attributes.system.shell");
     }
   }
   return recount;

@@ -11,6 +11,7 @@ import { jobid, obj } from "../../message/unpack.ts";
 import type { Job } from "./job.ts";
 import type { JobManager } from "./job-manager.ts";
 import { updatedJobspec } from "./state.ts";
+import { nextTurn } from "./turn.ts";
 
 const DURATION = "attributes.system.duration";
 const KEY = /^attributes(\.[^.]+)+$/;
@@ -37,6 +38,8 @@ export async function updateJob(m: JobManager, request: Request): Promise<void> 
   else if ((job.facts.state & RUNNING) !== 0) await askScheduler(m.h, job, changes[DURATION], m.context.clock.now_s());
   if (job.facts.closed) throw new FluxError(errno.EINVAL, "job is inactive");
   apply(m, job, request, changes, isValidated);
+  // Whoever asks job-list next is to see the change.
+  await nextTurn();
 }
 
 interface Permitted {
