@@ -1,6 +1,7 @@
 // Flux in a terminal: what Ctrl-C, Ctrl-Z, job control and a hang-up do to the initial program, to a command, and to
 // all that the instance has started.
 import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { shellExitCode } from "../../src/os/signals.ts";
 import { type PtyChild, spawnPty } from "../../src/os/pty.ts";
 import { FLUX, processesIn, type Sandbox, sandbox } from "./sandbox.ts";
@@ -72,6 +73,18 @@ async function untilRuns(box: Sandbox, command: string, wanted: boolean = true):
   }
 }
 
+/** Until the command has the terminal: before that, a key is not for it. */
+async function untilForeground(box: Sandbox, command: string): Promise<void> {
+  const until_ms = Date.now() + WAIT_MS;
+  for (;;) {
+    const pid = processesIn(box.dir).find((entry) => entry.command.trim() === command)?.pid;
+    const [state, , pgrp, , , tpgid] = pid === undefined ? [] : readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /s, "").split(" ");
+    if (state === "S" && pgrp === tpgid) return;
+    if (Date.now() > until_ms) throw new Error(`${command} does not get the terminal`);
+    await Bun.sleep(10);
+  }
+}
+
 test("Ctrl-C is for the command in the foreground; the shell and the instance stay", async () => {
   await using box = sandbox();
   const terminal = openTerminal(box, `${FLUX} start -s2; echo "code=$?"`);
@@ -120,7 +133,7 @@ test("jobs of the shell stop, continue, and go with it", async () => {
   terminal.type("bg; jobs -r | wc -l");
   await terminal.saw("\n1");
   terminal.type("fg");
-  await terminal.saw("sleep 600\r\n");
+  await untilForeground(box, "sleep 600");
   terminal.child.write("\x1a");
   await terminal.saw("Stopped");
   terminal.type("sleep 602 &");
