@@ -4,7 +4,8 @@
 //
 // Nothing else in src/broker makes a part of another file's.
 import { randomUUID } from "node:crypto";
-import type { Flux } from "../client/flux.ts";
+import { Flux } from "../client/flux.ts";
+import { parseJobId } from "../formats/fluid.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import type { JsonObject } from "../formats/json.ts";
 import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
@@ -18,6 +19,7 @@ import { SOCKET_PATH_MAX_BYTES } from "../os/socket-path.ts";
 import { writeStderr } from "../os/stderr.ts";
 import { removeDirectory } from "../os/tmpdir.ts";
 import { parseDuration } from "../formats/fsd.ts";
+import { remoteUri } from "../formats/uri.ts";
 import { encodeZ85, generateKeypair, type Keypair } from "../transport/zmtp/mod.ts";
 import { FLUX_VERSION } from "../version.ts";
 import { Attributes } from "./attributes.ts";
@@ -319,6 +321,16 @@ class Broker {
     const modules = Promise.allSettled(rc1Modules(rank).map((name) => loadBuiltin(name)));
     await this.#wireUp();
     await modules;
+    if (rank === 0) this.#tellParent();
+  }
+
+  /** The enclosing instance keeps with our job where we can be reached: `flux uri`, `flux proxy` and `flux jobs -R` read it there. */
+  #tellParent(): void {
+    const [parent, jobid] = [this.#attrs.get("parent-uri"), this.#attrs.get("jobid")];
+    if (parent === undefined || jobid === undefined) return;
+    postUri(parent, jobid, this.#attrs.require("local-uri"), this.#attrs.require("hostname")).catch((err: unknown) => {
+      this.#log.write(3, `job-manager.memo uri: ${toFluxError(err).message}`);
+    });
   }
 
   async #serve(): Promise<void> {
@@ -432,6 +444,15 @@ class Broker {
     await this.#overlay.close();
     this.#local?.close();
     this.#h.close();
+  }
+}
+
+async function postUri(parent: string, jobid: string, localUri: string, host: string): Promise<void> {
+  const h = await Flux.open(parent);
+  try {
+    await h.rpc("job-manager.memo", { id: parseJobId(jobid), volatile: false, memo: { uri: remoteUri(localUri, host) } }, { nodeid: 0 });
+  } finally {
+    h.close();
   }
 }
 

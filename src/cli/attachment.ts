@@ -72,6 +72,8 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
   let code = 1;
   let fatal = false;
   let finished = false;
+  /** How the job finished, for people: said when its output has been shown. */
+  let finishText: string | undefined;
   let stdin: StdinForwarder | undefined;
   let target: StdinTarget | undefined;
   let output: Promise<void> | undefined;
@@ -102,7 +104,7 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
     const finish = describeFinish(Number(event.context?.["status"] ?? 0));
     code = finish.code;
     finished = true;
-    if (finish.text !== undefined) say(`flux-job: ${finish.text}`);
+    finishText = finish.text;
   };
   const onJobEvent = (event: ShownEvent): void => {
     start_s ??= event.timestamp;
@@ -131,7 +133,13 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
     pty = attachPty(h, topic, leaderRank);
     captured = capture;
     // Without the terminal (the job may be over) its output is shown as that of any job.
-    void pty.done.then((taken) => (taken ? undefined : startStdin()));
+    void pty.done.then((taken) => {
+      if (!taken) startStdin();
+      else if (pty?.detached === true) {
+        code = 0;
+        for (const stream of streams) void stream.return();
+      }
+    });
   };
   const onShellStart = async (context: JsonObject): Promise<void> => {
     if (target === undefined || options.stdinRanks === undefined) return;
@@ -223,6 +231,7 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
     stdin?.stop();
     pty?.stop();
     await pty?.done;
+    if (finishText !== undefined) say(`flux-job: ${finishText}`);
     sink.flush();
   }
   return fatal && code === 0 ? 1 : code;

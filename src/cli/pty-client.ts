@@ -15,8 +15,15 @@ export interface PtyClient {
   readonly attached: boolean;
   /** Resolves when the terminal is ours again: true if it ever was the job's. */
   readonly done: Promise<boolean>;
+  /** True when we left at our own wish, and the job goes on. */
+  readonly detached: boolean;
   stop(): void;
 }
+
+/** Ctrl-\\: leave the terminal to itself. */
+const DETACH_BYTE = 0x1c;
+/** Ctrl-D: what a program on a terminal takes for the end of its input. */
+const END_OF_INPUT = "\x04";
 
 export function attachPty(h: Flux, topic: string, nodeid: number): PtyClient {
   const stream = h.stream(topic, { type: "attach", mode: "rw", winsize: ownWindow() }, { nodeid });
@@ -26,6 +33,7 @@ export function attachPty(h: Flux, topic: string, nodeid: number): PtyClient {
   };
   const resize = (): void => send({ type: "resize", winsize: ownWindow() });
   let release: (() => void) | undefined;
+  let detached = false;
   const take = (): void => {
     const restore = isatty(0) ? enterRawMode(0) : () => {};
     const reader = Bun.stdin.stream().getReader();
@@ -38,7 +46,11 @@ export function attachPty(h: Flux, topic: string, nodeid: number): PtyClient {
     };
     // Cancelling the reader ends this.
     void (async () => {
-      for (let item = await reader.read(); !item.done; item = await reader.read()) send(dataPayload(item.value));
+      for (let item = await reader.read(); !item.done; item = await reader.read()) {
+        detached = isatty(0) && item.value[0] === DETACH_BYTE;
+        send(detached ? { type: "detach" } : dataPayload(item.value));
+      }
+      if (release !== undefined && !isatty(0)) send({ type: "data", data: END_OF_INPUT });
     })();
   };
   const follow = async (): Promise<boolean> => {
@@ -50,7 +62,11 @@ export function attachPty(h: Flux, topic: string, nodeid: number): PtyClient {
           take();
         } else if (response["type"] === "data") write(bytesOf(response));
         else if (response["type"] === "resize") resize();
-        else if (response["type"] === "exit") break;
+        else if (response["type"] === "exit") {
+          if (taken) release?.();
+          if (taken) sayGoodbye(response["message"]);
+          break;
+        }
       }
     } catch (err) {
       // A terminal that has gone is the end of this, not of the job.
@@ -62,11 +78,20 @@ export function attachPty(h: Flux, topic: string, nodeid: number): PtyClient {
   };
   return {
     done: follow(),
+    get detached() {
+      return detached;
+    },
     get attached() {
       return release !== undefined;
     },
     stop: () => void stream.return(),
   };
+}
+
+/** On a line of its own, below all that was on the screen, with a cursor that can be seen. */
+function sayGoodbye(message: unknown): void {
+  const text = `[detached: ${typeof message === "string" ? message : "unknown reason"}]`;
+  write(isatty(1) ? `\x1b[999H${text}\x1b[K\x1b[?25h\r\n` : `${text}\n`);
 }
 
 function ownWindow(): JsonObject {

@@ -8,7 +8,7 @@ import { FormatError } from "../formats/error.ts";
 import { parseDuration } from "../formats/fsd.ts";
 import type { JobId } from "../formats/fluid.ts";
 import { decodeJson, encodeJson, isJsonObject, type Json, type JsonObject } from "../formats/json.ts";
-import { type CommandOptions, getAttribute, type Jobspec, jobspecFromCommand, setAttribute, setShellOption } from "../formats/jobspec.ts";
+import { type CommandOptions, getAttribute, type Jobspec, type JobspecSettings, jobspecFromCommand, setAttribute, setShellOption } from "../formats/jobspec.ts";
 import { NOFILE_VARIABLE } from "../os/limits.ts";
 import { counter, flag, list, type OptionSpec, type OptionValues, text, UsageError } from "./command.ts";
 import { applyEnvironmentRules, systemErrorText } from "./environment-rules.ts";
@@ -93,28 +93,34 @@ function inOrder(...lists: readonly (readonly Ordered[])[]): string[] {
 export async function jobspecOfOptions(options: JobOptions, words: readonly string[]): Promise<Jobspec> {
   const command = words[0] === "--" ? words.slice(1) : words;
   if (command.length === 0) throw new UsageError("job command and arguments are missing");
+  const jobspec = makeJobspec({ command, ...resourcesOf(options), ...settingsOf(options) });
+  await applyResources(jobspec, options);
+  await applySubmissionOptions(jobspec, options);
+  if (options.taskmap !== undefined) setShellOption(jobspec, "taskmap", uriEntry(options.taskmap, "taskmap"));
+  return jobspec;
+}
+
+/** What options say of a job whatever its resources. A job of some commands has no files for input and output. Throws UsageError. */
+export function settingsOf(options: Omit<SubmissionOptions, FileOption> & Partial<Pick<SubmissionOptions, FileOption>>): JobspecSettings {
   const { environment, expand } = applyEnvironmentRules(inOrder(options.env, options.envRemove, options.envFile), ownEnvironment());
-  const jobspec = makeJobspec({
-    command,
-    ...resourcesOf(options),
+  const { input } = options;
+  return {
     ...(options.timeLimit === undefined ? {} : { duration_s: timeLimit_s(options.timeLimit) }),
     environment,
     ...(Object.keys(expand).length === 0 ? {} : { envExpand: expand }),
     cwd: options.cwd ?? process.cwd(),
     name: options.jobName,
-    input: options.input === undefined || stdinRanks(options.input) !== undefined ? undefined : options.input,
+    input: input === undefined || stdinRanks(input) !== undefined ? undefined : input,
     output: options.output,
     error: options.error,
     labelIo: options.labelIo,
     unbuffered: options.unbuffered,
     queue: options.queue,
     bank: options.bank,
-  });
-  await applyResources(jobspec, options);
-  await applySubmissionOptions(jobspec, options);
-  if (options.taskmap !== undefined) setShellOption(jobspec, "taskmap", uriEntry(options.taskmap, "taskmap"));
-  return jobspec;
+  };
 }
+
+type FileOption = "input" | "output" | "error" | "labelIo";
 
 /** What the job gets of our environment: not what our own launcher put there. */
 export function ownEnvironment(): Record<string, string> {
@@ -137,7 +143,8 @@ export function asUsageError(err: unknown): unknown {
   return new UsageError(err.message.replace(/^invalid job request: /, ""));
 }
 
-function count(name: string, value: string | undefined): number | undefined {
+/** The value of an option that is an integer; undefined when it isn't given. Throws UsageError. */
+export function wholeNumber(name: string, value: string | undefined): number | undefined {
   if (value === undefined) return undefined;
   if (!/^\s*[+-]?\d+\s*$/.test(value)) throw new UsageError(`--${name}: invalid int value '${value}'`);
   return Number(value);
@@ -145,10 +152,10 @@ function count(name: string, value: string | undefined): number | undefined {
 
 function resourcesOf(options: JobOptions): Partial<CommandOptions> {
   if (options.resourcesShape !== undefined || options.resourcesJson !== undefined) return {};
-  const nodes = count("nodes", options.nodes);
+  const nodes = wholeNumber("nodes", options.nodes);
   if (nodes !== undefined && nodes < 1) throw new UsageError("node count must be an integer >= 1 (if set)");
-  const tasksPerNode = count("tasks-per-node", options.tasksPerNode);
-  const tasksPerCore = count("tasks-per-core", options.tasksPerCore);
+  const tasksPerNode = wholeNumber("tasks-per-node", options.tasksPerNode);
+  const tasksPerCore = wholeNumber("tasks-per-core", options.tasksPerCore);
   if (tasksPerNode !== undefined && tasksPerCore !== undefined) {
     throw new UsageError("Do not specify both the number of tasks per node and per core");
   }
@@ -156,13 +163,13 @@ function resourcesOf(options: JobOptions): Partial<CommandOptions> {
     nodes,
     exclusive: options.exclusive,
     // 0 tasks or cores per task stand for the default.
-    ntasks: count("ntasks", options.ntasks) || undefined,
-    coresPerTask: count("cores-per-task", options.coresPerTask) || undefined,
-    gpusPerTask: count("gpus-per-task", options.gpusPerTask),
-    cores: count("cores", options.cores),
+    ntasks: wholeNumber("ntasks", options.ntasks) || undefined,
+    coresPerTask: wholeNumber("cores-per-task", options.coresPerTask) || undefined,
+    gpusPerTask: wholeNumber("gpus-per-task", options.gpusPerTask),
+    cores: wholeNumber("cores", options.cores),
     tasksPerNode,
     tasksPerCore,
-    gpusPerNode: count("gpus-per-node", options.gpusPerNode),
+    gpusPerNode: wholeNumber("gpus-per-node", options.gpusPerNode),
   };
 }
 
@@ -185,7 +192,8 @@ export function stdinRanks(input: string): string | undefined {
   return /^\[?[\d,-]+\]?$/.test(input) ? input : undefined;
 }
 
-async function applyResources(jobspec: Jobspec, { resourcesShape, resourcesJson }: SubmissionOptions): Promise<void> {
+/** --resources-shape and --resources-json. Throws UsageError. */
+export async function applyResources(jobspec: Jobspec, { resourcesShape, resourcesJson }: Pick<SubmissionOptions, "resourcesShape" | "resourcesJson">): Promise<void> {
   if (resourcesShape === undefined && resourcesJson === undefined) return;
   if (resourcesShape !== undefined) {
     const { parseShape } = await import("../formats/shape.ts");
@@ -214,7 +222,7 @@ function findSlot(resources: Jobspec["resources"]): Jobspec["resources"][number]
 }
 
 /** Applies what is the same for every kind of job. Throws UsageError. */
-export async function applySubmissionOptions(jobspec: Jobspec, options: SubmissionOptions): Promise<void> {
+export async function applySubmissionOptions(jobspec: Jobspec, options: Omit<SubmissionOptions, FileOption>): Promise<void> {
   try {
     const rlimits = applyRlimitRules(options.rlimit);
     if (Object.keys(rlimits).length > 0) setShellOption(jobspec, "rlimit", rlimits);
@@ -246,7 +254,7 @@ async function signalOption(option: string): Promise<JsonObject> {
   }
 }
 
-async function dependenciesOf({ dependency, beginTime }: SubmissionOptions): Promise<JsonObject[]> {
+async function dependenciesOf({ dependency, beginTime }: Pick<SubmissionOptions, "dependency" | "beginTime">): Promise<JsonObject[]> {
   const uris = inOrder(dependency, beginTime);
   const entries: JsonObject[] = [];
   for (const uri of uris) {

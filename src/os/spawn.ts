@@ -255,13 +255,14 @@ export function sendSignal(pid: number, signal: number | string): boolean {
   }
 }
 
-interface Wire {
+/** A socket pair on its way into a child. */
+export interface Wire {
   ours: number;
   childs: number;
 }
 
 /** The descriptors for one spawn: our ends to open afterwards, the child's ends to close. */
-function wires(wanted: ReadonlyArray<ChildStdio | undefined>): { stdio: Array<"ignore" | "inherit" | number>; pairs: Array<Wire | undefined> } {
+export function wires(wanted: ReadonlyArray<ChildStdio | undefined>): { stdio: Array<"ignore" | "inherit" | number>; pairs: Array<Wire | undefined> } {
   const pairs: Array<Wire | undefined> = [];
   const stdio: Array<"ignore" | "inherit" | number> = [];
   try {
@@ -282,7 +283,7 @@ function pair(): Wire {
   return { ours, childs };
 }
 
-function closeWire(wire: Wire | undefined): void {
+export function closeWire(wire: Wire | undefined): void {
   if (wire === undefined) return;
   closeFd(wire.ours);
   closeFd(wire.childs);

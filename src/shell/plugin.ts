@@ -19,6 +19,8 @@ export interface Plugin {
   start?(shell: Shell): void | Promise<void>;
   /** A task's process is gone and its output at its end. */
   taskExit?(shell: Shell, task: Task): void;
+  /** A signal for the job's tasks has come; they get it after this. */
+  kill?(shell: Shell, signum: number): void;
   /** To the leader: another shell is gone. */
   lostShell?(shell: Shell, shellRank: number, severity: number): void;
   /** The job's expiration changed (seconds since the epoch, 0 for none). */

@@ -17,7 +17,7 @@ import type { Taskmap } from "../formats/taskmap.ts";
 import { exitCode, shellExitCode } from "../formats/waitstatus.ts";
 import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
 import type { Clock, Timer } from "../os/clock.ts";
-import { sendSignal, spawnProcess, type SpawnOptions } from "../os/spawn.ts";
+import { sendSignal, type SpawnOptions } from "../os/spawn.ts";
 import type { Topology } from "../os/topology.ts";
 import type { Job } from "./job.ts";
 import { LOG, type ShellLog } from "./log.ts";
@@ -143,6 +143,7 @@ export function runShell(host: ShellHost, job: Job, makePlugins: (shell: Shell) 
     go: () => state.go.resolve(),
     kill: (signum) => {
       shell.log(LOG.debug, `forwarding signal ${signum} to tasks`);
+      for (const plugin of plugins) plugin.kill?.(shell, signum);
       shell.killTasks(signum);
     },
     lostShell(shellRank, severity, message) {
@@ -303,7 +304,7 @@ function startTask(state: State, task: Task): void {
   const setpgrp = shell.option("nosetpgrp") === undefined;
   const release = shell.hold();
   try {
-    task.child = spawnProcess({
+    task.child = task.spawn({
       argv: task.argv,
       env: { ...shell.env, ...task.env },
       ...(shell.spawn.cwd !== undefined && { cwd: shell.spawn.cwd }),

@@ -2,7 +2,7 @@
 import type { JsonObject } from "../formats/json.ts";
 import { describeSignal } from "../formats/signal.ts";
 import { exitCode, shellExitCode, termSignal } from "../formats/waitstatus.ts";
-import type { Child, SpawnOptions } from "../os/spawn.ts";
+import { type Child, type SpawnOptions, spawnProcess } from "../os/spawn.ts";
 
 export interface Task {
   /** Rank in the job. */
@@ -22,6 +22,8 @@ export interface Task {
   onStderr: (chunk: Uint8Array) => void;
   onStdoutEnd: () => void;
   onStderrEnd: () => void;
+  /** Starts its process: a plugin may put it on a terminal. */
+  spawn: (options: SpawnOptions) => Child;
   child: Child | undefined;
   /** Wait status; undefined while it runs. */
   status: number | undefined;
@@ -43,6 +45,7 @@ export function newTask(rank: number, localId: number, command: readonly string[
     onStderr: ignore,
     onStdoutEnd: ignore,
     onStderrEnd: ignore,
+    spawn: spawnProcess,
     child: undefined,
     status: undefined,
   };

@@ -4,10 +4,12 @@ import type { Shell } from "../shell.ts";
 import { affinityPlugin } from "./affinity.ts";
 import { doomPlugin } from "./doom.ts";
 import { environmentPlugin } from "./environment.ts";
+import { filesPlugin } from "./files.ts";
 import { gpubindPlugin } from "./gpubind.ts";
 import { inputPlugin } from "./input.ts";
 import { type Output, outputPlugin } from "./output.ts";
 import { pmiPlugin } from "./pmi.ts";
+import { ptyPlugin } from "./pty.ts";
 import { rlimitPlugin } from "./rlimit.ts";
 import { signalPlugin } from "./signal.ts";
 import { taskmapPlugin } from "./taskmap.ts";
@@ -24,6 +26,7 @@ export function jobPlugins(shell: Shell): JobPlugins {
   const plugins = [
     environmentPlugin(),
     tmpdirPlugin(),
+    filesPlugin(),
     taskmapPlugin(),
     output,
     inputPlugin(output),
@@ -31,6 +34,7 @@ export function jobPlugins(shell: Shell): JobPlugins {
     gpubindPlugin(),
     rlimitPlugin(),
     pmiPlugin(),
+    ptyPlugin(),
     doomPlugin(),
     signalPlugin(),
     tasksCompletePlugin(),

@@ -1,0 +1,75 @@
+// What `flux alloc` and `flux batch` have in common: the options that say how large a nested instance is, and its jobspec.
+import { applyConfValue } from "../broker/config.ts";
+import type { JsonObject } from "../formats/json.ts";
+import type { InstanceOptions, Jobspec } from "../formats/jobspec.ts";
+import { counter, flag, list, optional, type OptionValues, text, UsageError } from "./command.ts";
+import { applyResources, applySubmissionOptions, asUsageError, settingsOf, SUBMISSION_OPTIONS, wholeNumber } from "./submission.ts";
+
+export const DUMP_DEFAULT = "flux-{{jobid}}-dump.tgz";
+
+const { input: _input, output: _output, error: _error, labelIo: _labelIo, ...WITHOUT_IO } = SUBMISSION_OPTIONS;
+
+const SIZE_OPTIONS = {
+  nslots: text("-n, --nslots N", "number of slots; default: one on each node, which are whole then"),
+  coresPerSlot: text("-c, --cores-per-slot N", "cores of each slot (default 1)"),
+  gpusPerSlot: text("-g, --gpus-per-slot N", "GPUs of each slot"),
+  nodes: text("-N, --nodes N", "number of nodes, over which slots are distributed"),
+  exclusive: flag("-x, --exclusive", "with --nodes: whole nodes"),
+  conf: list("--conf CONF", "configuration of the instance: KEY=VALUE, TOML or JSON text, or a file (repeatable)"),
+  brokerOpts: list("--broker-opts OPTS", "options for its brokers, separated by commas (repeatable)"),
+  dump: optional("--dump [FILE]", `write its key-value store to FILE when it ends (default ${DUMP_DEFAULT})`, DUMP_DEFAULT),
+  verbose: counter("-v, --verbose", "say more on stderr (repeatable)"),
+} as const;
+
+/** Options of alloc: a terminal has no files for input and output. */
+export const ALLOC_OPTIONS = { ...WITHOUT_IO, ...SIZE_OPTIONS } as const;
+export const BATCH_OPTIONS = { ...SUBMISSION_OPTIONS, ...SIZE_OPTIONS } as const;
+
+export type AllocOptions = OptionValues<typeof ALLOC_OPTIONS>;
+export type BatchOptions = OptionValues<typeof BATCH_OPTIONS>;
+
+/** The jobspec of an instance; `make` is given what the options say. Throws UsageError. */
+export async function instanceJobspec(
+  options: AllocOptions,
+  files: Partial<Pick<BatchOptions, "input" | "output" | "error" | "labelIo">>,
+  make: (common: Omit<InstanceOptions, "command">) => Jobspec,
+): Promise<Jobspec> {
+  const nodes = wholeNumber("nodes", options.nodes);
+  if (nodes !== undefined && nodes < 1) throw new UsageError("node count must be an integer >= 1 (if set)");
+  const given = wholeNumber("nslots", options.nslots) || undefined;
+  if (given === undefined && nodes === undefined) throw new UsageError("Number of slots to allocate must be specified");
+  const brokerOptions = options.brokerOpts.flatMap((opts) => opts.split(",")).filter((word) => word !== "");
+  if (options.dump !== undefined) brokerOptions.push(`-Scontent.dump=${options.dump}`);
+  const config = await configOf(options.conf);
+  let jobspec: Jobspec;
+  try {
+    jobspec = make({
+      ...settingsOf({ ...options, ...files }),
+      nslots: given ?? nodes,
+      nodes,
+      coresPerSlot: wholeNumber("cores-per-slot", options.coresPerSlot) || undefined,
+      gpusPerSlot: wholeNumber("gpus-per-slot", options.gpusPerSlot),
+      exclusive: options.exclusive || given === undefined,
+      brokerOptions,
+      config,
+    });
+  } catch (err) {
+    throw asUsageError(err);
+  }
+  await applyResources(jobspec, options);
+  await applySubmissionOptions(jobspec, options);
+  return jobspec;
+}
+
+async function configOf(values: readonly string[]): Promise<JsonObject | undefined> {
+  if (values.length === 0) return undefined;
+  let config: JsonObject = {};
+  for (const value of values) {
+    try {
+      config = await applyConfValue(config, value);
+    } catch (err) {
+      throw new UsageError(`--conf: ${err instanceof Error ? err.message : String(err)}`);
+    }
+  }
+  return config;
+}

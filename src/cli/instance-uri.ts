@@ -1,0 +1,168 @@
+// Where an instance is: what `flux uri` and `flux proxy` make of a job id, a path of job ids, a process or a URI.
+//
+//   ƒ1  jobid:ƒ1/ƒ2  /ƒ1  ..  .      by the URI that a nested instance's broker leaves with its job
+//   pid:1234                         of the broker, or of the program, with this process id
+//   local:///…  ssh://HOST/…         as they are
+import { readFileSync } from "node:fs";
+import { Flux } from "../client/flux.ts";
+import { STATE } from "../client/jobs.ts";
+import type { JobId } from "../formats/fluid.ts";
+import { FormatError } from "../formats/error.ts";
+import { isJsonObject, type Json } from "../formats/json.ts";
+import { localUri, parseJobPath, parseUri, remoteUri } from "../formats/uri.ts";
+import { errno, isErrno } from "../message/errno.ts";
+import { hostname } from "../os/hostname.ts";
+import { listProcesses } from "../os/process-tree.ts";
+import { UsageError } from "./command.ts";
+import { eventOfResponse } from "./job-output.ts";
+
+export interface ResolveOptions {
+  /** Wait for an instance that is only starting. */
+  readonly wait?: boolean;
+}
+
+/** For help: the schemes that are understood. */
+export const SCHEMES: readonly (readonly [scheme: string, text: string])[] = [
+  ["jobid", "a job that is an instance, or a path of such jobs (the default)"],
+  ["pid", "the instance of the process with this id"],
+  ["local, ssh", "URIs that need no resolving"],
+];
+
+/** The URI of the instance that `target` means. `open` gives the handle of the enclosing instance where that is needed. Throws UsageError. */
+export async function resolveInstance(target: string, open: () => Promise<Flux>, options: ResolveOptions = {}): Promise<string> {
+  const scheme = /^([A-Za-z][\w+.-]*):/.exec(target)?.[1] ?? "jobid";
+  const body = target.replace(/^[A-Za-z][\w+.-]*:/, "");
+  const [rest = "", query = ""] = body.split(/\?(.*)/s);
+  if (scheme === "local" || scheme === "ssh") return target;
+  if (scheme === "pid") return uriOfProcess(rest);
+  if (scheme !== "jobid") throw new UsageError(`No plugin for URI scheme ${scheme}`);
+  return followPath(rest, open, options.wait === true || query.split("&").includes("wait"));
+}
+
+/** A handle on the instance at a URI; one on this host is reached directly. Throws UsageError for one that isn't. */
+export async function openInstance(uri: string): Promise<Flux> {
+  return Flux.open(reachableUri(uri));
+}
+
+/** The local form of a URI of this host. With FLUX_URI_RESOLVE_LOCAL set, every host counts as this one. */
+export function reachableUri(uri: string): string {
+  const { scheme, host } = parseUri(uri);
+  if (scheme !== "ssh") return uri;
+  if (host !== hostname(process.env) && host !== hostname({}) && host !== "localhost" && process.env["FLUX_URI_RESOLVE_LOCAL"] === undefined) {
+    throw new UsageError(`${uri}: connections to other hosts are not supported yet: run this on ${host ?? "that host"}`);
+  }
+  return localUri(uri);
+}
+
+async function followPath(path: string, open: () => Promise<Flux>, wait: boolean): Promise<string> {
+  let steps: readonly (JobId | "..")[] = [];
+  let absolute = path.startsWith("/");
+  if (path.replaceAll("/", "") !== "") {
+    try {
+      ({ steps, absolute } = parseJobPath(path));
+    } catch (err) {
+      if (!(err instanceof FormatError)) throw err;
+      throw new UsageError(`${path} is not a valid jobid`);
+    }
+  }
+  let h = await open();
+  let host: string | undefined;
+  let uri = await h.attr("local-uri");
+  const words = path.split("/").filter((word) => word !== "" && word !== ".");
+  try {
+    if (absolute) uri = await rootUri(h);
+    for (const [index, step] of steps.entries()) {
+      if (index > 0 || absolute) {
+        h.close();
+        h = await openInstance(uri);
+      }
+      uri = step === ".." ? await parentUri(h, host) : await uriOfJob(h, step, words[index] ?? "", wait && index === 0);
+      if (step !== "..") host = parseUri(uri).host;
+    }
+  } finally {
+    h.close();
+  }
+  return uri;
+}
+
+async function parentUri(h: Flux, host: string | undefined): Promise<string> {
+  const uri = await h.attr(Number(await h.attr("instance-level")) > 0 ? "parent-uri" : "local-uri");
+  return host === undefined ? uri : remoteUri(localUri(uri), host);
+}
+
+async function rootUri(h: Flux): Promise<string> {
+  if (Number(await h.attr("instance-level")) === 0) return h.attr("local-uri");
+  const parent = await openInstance(await h.attr("parent-uri"));
+  try {
+    return await rootUri(parent);
+  } finally {
+    parent.close();
+  }
+}
+
+async function uriOfJob(h: Flux, id: JobId, word: string, wait: boolean): Promise<string> {
+  try {
+    const uri = wait ? await awaitUri(h, id) : await listedUri(h, id, word);
+    if (uri === undefined || uri === "") throw new UsageError(`URI not found for job ${word}`);
+    return uri;
+  } catch (err) {
+    if (isErrno(err, errno.ENOENT)) throw new UsageError(`jobid ${word} not found`);
+    throw err;
+  }
+}
+
+async function listedUri(h: Flux, id: JobId, word: string): Promise<string | undefined> {
+  const { job } = await h.rpc("job-list.list-id", { id, attrs: ["state", "annotations"] });
+  if (!isJsonObject(job) || job["state"] !== STATE.RUN) throw new UsageError(`jobid ${word} is not running`);
+  const annotations: Json | undefined = job["annotations"];
+  const user = isJsonObject(annotations) ? annotations["user"] : undefined;
+  const uri = isJsonObject(user) ? user["uri"] : undefined;
+  return typeof uri === "string" ? uri : undefined;
+}
+
+/** Of the job's events: the memo with its URI, or its end. */
+async function awaitUri(h: Flux, id: JobId): Promise<string | undefined> {
+  const events = h.stream("job-info.eventlog-watch", { id, path: "eventlog", flags: 0 }, { cancelTopic: "job-info.eventlog-watch-cancel" });
+  for await (const response of events) {
+    const event = eventOfResponse(response);
+    const uri = event?.name === "memo" ? event.context?.["uri"] : undefined;
+    if (typeof uri === "string") return uri;
+    if (event?.name === "finish") return undefined;
+  }
+  return undefined;
+}
+
+/** FLUX_URI of a process; of a broker, that of its first child that has one which isn't the broker's own. */
+function uriOfProcess(word: string): string {
+  if (!/^\d+$/.test(word)) throw new UsageError(`PID ${word} is not a process id`);
+  const pid = Number(word);
+  const own = environmentOf(pid, word);
+  if (commandOf(pid).startsWith("flux-broker")) {
+    for (const child of listProcesses().filter((entry) => entry.ppid === pid)) {
+      const uri = environmentOf(child.pid, String(child.pid));
+      if (uri !== undefined && uri !== own) return uri;
+    }
+    throw new UsageError(`PID ${word} is a flux-broker and no child found`);
+  }
+  if (own === undefined) throw new UsageError(`PID ${word} doesn't seem to have a FLUX_URI`);
+  return own;
+}
+
+function commandOf(pid: number): string {
+  return readProcFile(pid, "comm", String(pid)).trim();
+}
+
+function environmentOf(pid: number, word: string): string | undefined {
+  const entry = readProcFile(pid, "environ", word).split("\0").find((line) => line.startsWith("FLUX_URI="));
+  return entry?.slice("FLUX_URI=".length);
+}
+
+function readProcFile(pid: number, file: string, word: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, "utf8");
+  } catch (err) {
+    const { code } = err as NodeJS.ErrnoException;
+    if (code === "EACCES" || code === "EPERM") throw new UsageError(`Permission denied: '/proc/${pid}/${file}'`);
+    throw new UsageError(`PID ${word} not found`);
+  }
+}
