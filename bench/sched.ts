@@ -1,8 +1,8 @@
 // The scheduler's policies on a simulated cluster: 10 000 nodes of 64 cores, 100 000 pending jobs of mixed sizes and times.
 //
-//   bun bench/sched.ts [--nodes N] [--jobs N] [--depth N] [--only POLICY]
+//   bun bench/sched.ts [--nodes N] [--jobs N] [--queue-depth N] [--only POLICY]
 //
-// All jobs are there at once; simulated time goes from one end of a job to the next. Work is done in slices as the module
+// All jobs are there at once; of these the scheduler is shown --queue-depth, as the job manager does it. Simulated time goes from one end of a job to the next. Work is done in slices as the module
 // does it, and the longest is what the event loop would have stood still for. Prints a Markdown table.
 import { parseArgs } from "node:util";
 import { IdSet } from "../src/formats/idset.ts";
@@ -13,11 +13,12 @@ import { Pool } from "../src/modules/sched-simple/pool.ts";
 import { Queue } from "../src/modules/sched-simple/queue.ts";
 
 const { values: options } = parseArgs({
-  options: { nodes: { type: "string", default: "10000" }, jobs: { type: "string", default: "100000" }, only: { type: "string" }, depth: { type: "string", default: "1000" } },
+  options: { nodes: { type: "string", default: "10000" }, jobs: { type: "string", default: "100000" }, only: { type: "string" }, "queue-depth": { type: "string", default: "1000" } },
 });
 const NODES = Number(options.nodes);
 const JOBS = Number(options.jobs);
 const CORES = 64;
+const DEPTH = options["queue-depth"] === "unlimited" ? Infinity : Number(options["queue-depth"]);
 const FIRST_ID = 2n ** 55n;
 /** As in the module. */
 const SLICE_MS = 10;
@@ -106,9 +107,16 @@ function run(depth: number): Figures {
       started++;
     }
   };
-  for (let i = 0; i < jobs.length; i += 500) timed(() => jobs.slice(i, i + 500).forEach((job) => engine.add(job)));
+  let sent = 0;
+  /** At most so many in one turn, as the job manager sends them. */
+  const send = (): void => {
+    for (let n = 0; n < 500 && sent < jobs.length && engine.waiting < DEPTH; n++) engine.add(jobs[sent++] as SimJob);
+  };
   for (;;) {
-    while (engine.hasWork) timed(slice);
+    do {
+      timed(send);
+      if (engine.hasWork) timed(slice);
+    } while (engine.hasWork || (sent < jobs.length && engine.waiting < DEPTH));
     if (first_s === 0) first_s = busy_ms / 1000;
     if (ends.first === undefined) break;
     now = -ends.first.priority;
@@ -122,9 +130,9 @@ function run(depth: number): Figures {
   return { first_s, total_s: busy_ms / 1000, longest_ms, backfilled, makespan_h: now / 3600, used: coreSeconds / (now * NODES * CORES), meanWait_h: waited / started / 3600 };
 }
 
-const POLICIES: Readonly<Record<string, number>> = { fcfs: 0, easy: 1, hybrid: 64, conservative: Number(options.depth) };
+const POLICIES: Readonly<Record<string, number>> = { fcfs: 0, easy: 1, hybrid: 64, conservative: 100_000 };
 
-console.log(`${NODES} nodes × ${CORES} cores, ${JOBS} jobs; conservative reserves for the first ${options.depth}\n`);
+console.log(`${NODES} nodes × ${CORES} cores, ${JOBS} jobs, queue-depth ${DEPTH}\n`);
 console.log("| policy | allocations/s | first pass | longest slice | backfilled | makespan | use of cores | mean wait |\n| --- | --- | --- | --- | --- | --- | --- | --- |");
 for (const [policy, depth] of Object.entries(POLICIES)) {
   if (options.only !== undefined && options.only !== policy) continue;

@@ -53,6 +53,8 @@ export class Alloc {
   /** Jobs whose requests the scheduler has; the least urgent is first. */
   readonly #sent = new PriorityQueue((a, b) => before(b, a));
   #online = false;
+  /** What is freed between the scheduler's hello, which told of it, and its ready; undefined at other times. */
+  #freedSinceHello: { readonly id: JobId; readonly R: JsonObject; readonly final: boolean }[] | undefined;
   /** Requests that the scheduler wants at once. */
   #limit = Infinity;
   #sender: string | undefined;
@@ -87,6 +89,7 @@ export class Alloc {
     request.requireStreaming();
     const partialOk = request.payload["partial-ok"] === true;
     this.#options.h.log(7, "scheduler: hello");
+    this.#freedSinceHello = [];
     for (const { id, facts } of this.#options.core.active.values()) {
       if (!facts.hasResources || facts.allocBypass) continue;
       request.respond({ id, priority: facts.priority, userid: facts.userid, t_submit: facts.t_submit });
@@ -103,6 +106,8 @@ export class Alloc {
     this.#sender = request.sender;
     this.#online = true;
     this.#options.h.log(7, `scheduler: ready ${mode}`);
+    for (const { id, R, final } of this.#freedSinceHello ?? []) this.#free(id, R, final);
+    this.#freedSinceHello = undefined;
     this.#options.touch();
     return { count: this.#queue.size };
   }
@@ -151,13 +156,19 @@ export class Alloc {
     this.#allocated = undefined;
     if (R === undefined || job.facts.allocBypass) return;
     if (this.#options.housekeeping.isConfigured && this.#options.housekeeping.start(job)) return;
-    if (this.#online) this.#free(job.id, R);
+    this.#freeOrKeep(job.id, R, true);
   }
 
   /** Housekeeping returns what it is done with. */
   release(id: JobId, R: JsonObject, final: boolean): void {
     this.#allocated = undefined;
+    this.#freeOrKeep(id, R, final);
+  }
+
+  /** Without a scheduler nobody has to know; one that is starting has been told of the job and will be told of this. */
+  #freeOrKeep(id: JobId, R: JsonObject, final: boolean): void {
     if (this.#online) this.#free(id, R, final);
+    else this.#freedSinceHello?.push({ id, R, final });
   }
 
   /** The priority of a queued or requested job changed. */

@@ -1,7 +1,7 @@
 // Pool: which cores and GPUs of the instance are free, and who has the others. Pure: no messages, no time of its own.
 //
-// Nodes are tried in order of most free cores, then most free GPUs, then lowest rank ("worst fit", what stock sched-simple
-// does), and of a node the lowest free cores are taken. To find the next node without looking at all of them, nodes are
+// Nodes are tried in the order of a placement (placement.ts), by default most free cores, then most free GPUs, then lowest
+// rank, what stock sched-simple does; and of a node the lowest free cores are taken. To find the next node without looking at all of them, nodes are
 // kept in buckets by their number of free cores and GPUs, each a BitSet; and a constraint is turned into a BitSet of the
 // nodes that satisfy it, once for all jobs that have it. So an allocation costs what it takes, not what there is.
 import { compileConstraint } from "../../formats/constraint.ts";
@@ -11,7 +11,9 @@ import { encodeJson, type JsonObject } from "../../formats/json.ts";
 import { Rset } from "../../formats/rset.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 import { BitSet } from "./bitset.ts";
+import { type Placement, WORST_FIT } from "./placement.ts";
 import type { ResourceRequest } from "./request.ts";
+import { type NodeShare, slotsIn } from "./timeline.ts";
 
 /** One node's share of an allocation: bit i of the masks is the i-th core (GPU) of the node. */
 interface Share {
@@ -41,6 +43,12 @@ interface NodeKind {
   count: number;
 }
 
+/** What a node has for a job while it runs: less than what is free now where somebody has a reservation. */
+export interface Window {
+  cores(node: number): number;
+  gpus(node: number): number;
+}
+
 /** The request can't be served now: try again when something is freed. */
 export const INSUFFICIENT = Symbol("insufficient");
 
@@ -53,7 +61,8 @@ export class Pool {
   readonly size: number;
   /** When the instance itself ends, seconds since the epoch; 0: it does not. */
   expiration_s: number;
-  readonly #R: Rset;
+  placement: Placement = WORST_FIT;
+  #R: Rset;
   readonly #ranks: Int32Array;
   readonly #hosts: (string | undefined)[];
   readonly #nodeOf = new Map<number, number>();
@@ -111,6 +120,59 @@ export class Pool {
       (this.#kinds[kind] as NodeKind).count++;
       this.#kindOf[i] = kind;
     }
+  }
+
+  /** Takes properties of RFC 28 updates: each names ranks. */
+  changeProperties(add: ReadonlyMap<string, IdSet>, remove: ReadonlyMap<string, IdSet>): void {
+    const R = new Rset();
+    for (const { rank, ...node } of this.#R.nodes()) R.add(rank, node);
+    for (const [name, ranks] of this.#R.properties) {
+      const gone = remove.get(name);
+      R.setProperty(name, gone === undefined ? ranks : ranks.subtract(gone));
+    }
+    for (const [name, ranks] of add) R.setProperty(name, ranks);
+    R.starttime = this.#R.starttime;
+    R.expiration = this.#R.expiration;
+    R.scheduling = this.#R.scheduling;
+    this.#R = R;
+    this.#eligible.clear();
+  }
+
+  isUp(node: number): boolean {
+    return this.#up.has(node);
+  }
+
+  /** All cores of a node, whoever has them. */
+  coresOf(node: number): number {
+    return this.#coreIds.count(node);
+  }
+
+  gpusOf(node: number): number {
+    return this.#gpuIds.count(node);
+  }
+
+  /** Nodes that satisfy a constraint; undefined: all. */
+  eligible(constraint: JsonObject | undefined): BitSet | undefined {
+    return constraint && this.#eligibleFor(constraint).nodes;
+  }
+
+  /** True while there is a node with a free core. */
+  get hasFree(): boolean {
+    return this.#buckets.highest() >= this.#gpuLimit;
+  }
+
+  has(id: JobId): boolean {
+    return this.#jobs.has(id);
+  }
+
+  /** When a job ends (seconds since the epoch); 0: unknown, or no such job. */
+  endOf(id: JobId): number {
+    return this.#jobs.get(id)?.end_s ?? 0;
+  }
+
+  /** How much of which nodes a job has. */
+  sharesOf(id: JobId): NodeShare[] {
+    return (this.#jobs.get(id)?.shares ?? []).map(({ node, cores, gpus }) => ({ node, cores: countBits(cores), gpus: countBits(gpus) }));
   }
 
   get jobCount(): number {
@@ -184,14 +246,15 @@ export class Pool {
   // ---- allocations
 
   /**
-   * Resources for a job. INSUFFICIENT when there are not enough now.
+   * Resources for a job. INSUFFICIENT when there are not enough now, or `window` leaves it none.
    * Throws FluxError EOVERFLOW when there never will be, in the words that scripts know.
    */
-  alloc(id: JobId, request: ResourceRequest): Rset | typeof INSUFFICIENT {
+  alloc(id: JobId, request: ResourceRequest, window?: Window): Rset | typeof INSUFFICIENT {
     if (this.#jobs.has(id)) throw new FluxError(errno.EEXIST, `job ${id} has resources already`);
     if (request.unsupported !== undefined) throw new FluxError(errno.EOVERFLOW, request.unsupported);
     const eligible = request.constraint && this.#eligibleFor(request.constraint);
-    const found = request.nodes === undefined ? this.#findSlots(request, eligible?.nodes) : this.#findNodes(request, eligible?.nodes);
+    const only = eligible?.nodes;
+    const found = request.nodes === undefined ? this.#findSlots(request, only, window) : this.#findNodes(request, only, window);
     if (found === undefined) {
       this.checkFeasible(request);
       return INSUFFICIENT;
@@ -201,8 +264,40 @@ export class Pool {
     return this.#toRset(found);
   }
 
+  /** The request where every job has its nodes for itself: as many as hold its slots. */
+  withWholeNodes(request: ResourceRequest): ResourceRequest {
+    if (request.exclusive) return request;
+    if (request.nodes !== undefined) return { ...request, exclusive: true };
+    const { slots, coresPerSlot, gpusPerSlot } = request;
+    const inNodes = this.#kinds.map(({ cores, gpus, count }) => (count === 0 ? 0 : slotsIn(cores, gpus, coresPerSlot, gpusPerSlot, Infinity)));
+    const perNode = Math.min(...inNodes.filter((n) => n > 0));
+    if (perNode === Infinity) return request; // impossible, as checkFeasible() will say
+    const nodes = Math.ceil(slots.min / perNode);
+    return { ...request, nodes: { min: nodes, max: nodes }, slots: { min: 1, max: 1 }, exclusive: true, totalSlots: slots.min };
+  }
+
+  /** True when alloc() without a window would find enough. */
+  hasRoom(request: ResourceRequest): boolean {
+    const only = this.eligible(request.constraint);
+    return (request.nodes === undefined ? this.#findSlots(request, only, undefined) : this.#findNodes(request, only, undefined)) !== undefined;
+  }
+
+  /** What was planned for a job. INSUFFICIENT when it isn't there (yet). */
+  allocPlanned(id: JobId, planned: readonly NodeShare[], nslots: number): Rset | typeof INSUFFICIENT {
+    if (this.#jobs.has(id)) throw new FluxError(errno.EEXIST, `job ${id} has resources already`);
+    const isThere = planned.every(
+      ({ node, cores, gpus }) => this.#up.has(node) && this.#freeCores.count(node) >= cores && this.#freeGpus.count(node) >= gpus,
+    );
+    if (!isThere) return INSUFFICIENT;
+    const shares = planned.map(({ node, cores, gpus }) => ({ node, cores: this.#freeCores.lowest(node, cores), gpus: this.#freeGpus.lowest(node, gpus) }));
+    for (const share of shares) this.#take(share);
+    const allocation = { shares, nslots, end_s: 0 };
+    this.#jobs.set(id, allocation);
+    return this.#toRset(allocation);
+  }
+
   /** Nodes with room for their slots. */
-  #findNodes(request: ResourceRequest, only: BitSet | undefined): Allocation | undefined {
+  #findNodes(request: ResourceRequest, only: BitSet | undefined, window: Window | undefined): Allocation | undefined {
     const { nodes, slots, exclusive } = request;
     if (nodes === undefined) return undefined;
     const perNode = slots.min;
@@ -212,6 +307,10 @@ export class Pool {
     const wanted = nodes.max;
     const [leastCores, leastGpus] = exclusive ? [request.coresPerSlot, request.gpusPerSlot] : [cores, gpus];
     this.#search(exclusive ? this.#idle : this.#buckets, leastCores, leastGpus, only, (node) => {
+      if (window !== undefined) {
+        const [c, g] = exclusive ? [this.#freeCores.count(node), this.#freeGpus.count(node)] : [cores, gpus];
+        if (window.cores(node) < c || (g > 0 && window.gpus(node) < g)) return true;
+      }
       chosen.push(node);
       return chosen.length < wanted;
     });
@@ -221,18 +320,23 @@ export class Pool {
       cores: this.#freeCores.lowest(node, exclusive ? this.#freeCores.count(node) : cores),
       gpus: this.#freeGpus.lowest(node, exclusive ? this.#freeGpus.count(node) : gpus),
     }));
-    return { shares, nslots: perNode * shares.length, end_s: 0 };
+    return { shares, nslots: request.totalSlots ?? perNode * shares.length, end_s: 0 };
   }
 
   /** Slots wherever they fit. */
-  #findSlots(request: ResourceRequest, only: BitSet | undefined): Allocation | undefined {
+  #findSlots(request: ResourceRequest, only: BitSet | undefined, window: Window | undefined): Allocation | undefined {
     const { slots, coresPerSlot, gpusPerSlot } = request;
     const shares: Share[] = [];
     let found = 0;
     this.#search(this.#buckets, coresPerSlot, gpusPerSlot, only, (node) => {
-      let fit = Math.floor(this.#freeCores.count(node) / coresPerSlot);
-      if (gpusPerSlot > 0) fit = Math.min(fit, Math.floor(this.#freeGpus.count(node) / gpusPerSlot));
-      fit = Math.min(fit, slots.max - found);
+      let cores = this.#freeCores.count(node);
+      let gpus = this.#freeGpus.count(node);
+      if (window !== undefined) {
+        cores = Math.min(cores, window.cores(node));
+        if (gpusPerSlot > 0) gpus = Math.min(gpus, window.gpus(node));
+      }
+      const fit = slotsIn(cores, gpus, coresPerSlot, gpusPerSlot, slots.max - found);
+      if (fit === 0) return true;
       shares.push({ node, cores: this.#freeCores.lowest(node, fit * coresPerSlot), gpus: this.#freeGpus.lowest(node, fit * gpusPerSlot) });
       found += fit;
       return found < slots.max;
@@ -242,8 +346,9 @@ export class Pool {
 
   /** Calls `take` with nodes that have so much free, best first, until it returns false. */
   #search(buckets: Buckets, cores: number, gpus: number, only: BitSet | undefined, take: (node: number) => boolean): void {
-    const leastKey = cores * this.#gpuLimit;
-    for (let key = buckets.highest(); key >= leastKey; key = buckets.below(key)) {
+    const { byRank } = this.placement;
+    if (byRank !== undefined) return this.#searchByRank(byRank, buckets === this.#idle, cores, gpus, only, take);
+    for (const key of this.#keysInOrder(buckets, cores * this.#gpuLimit)) {
       if (key % this.#gpuLimit < gpus) continue;
       const bucket = buckets.at(key);
       let node = bucket.next(0);
@@ -257,6 +362,38 @@ export class Pool {
         if (!take(node)) return;
         node = bucket.next(node + 1);
       }
+    }
+  }
+
+  /** Keys with nodes that are at least `least`, best first. */
+  *#keysInOrder(buckets: Buckets, least: number): IterableIterator<number> {
+    const { mostCores, mostGpus } = this.placement;
+    const limit = this.#gpuLimit;
+    if (mostCores && mostGpus) {
+      for (let key = buckets.highest(); key >= least; key = buckets.below(key)) yield key;
+      return;
+    }
+    // A level is the keys of so many cores.
+    let level = mostCores ? Math.floor(buckets.highest() / limit) : Math.floor(buckets.from(least) / limit);
+    while (level >= 0 && (level + 1) * limit > least) {
+      const [low, high] = [level * limit, level * limit + limit - 1];
+      if (mostGpus) for (let key = buckets.below(high + 1); key >= low; key = buckets.below(key)) yield key;
+      else for (let key = buckets.from(low); key >= 0 && key <= high; key = buckets.from(key + 1)) yield key;
+      const next = mostCores ? buckets.below(low) : buckets.from(high + 1);
+      if (next < 0) return;
+      level = Math.floor(next / limit);
+    }
+  }
+
+  #searchByRank(direction: "up" | "down", idle: boolean, cores: number, gpus: number, only: BitSet | undefined, take: (node: number) => boolean): void {
+    const nodes = only ?? this.#up;
+    const next = direction === "up" ? (from: number) => nodes.next(from) : (from: number) => nodes.previous(from);
+    const step = direction === "up" ? 1 : -1;
+    for (let node = next(direction === "up" ? 0 : this.size - 1); node >= 0; node = node + step < 0 ? -1 : next(node + step)) {
+      if (!this.#up.has(node)) continue;
+      const free = this.#freeCores.count(node);
+      if (free < cores || this.#freeGpus.count(node) < gpus || (idle && free !== this.#coreIds.count(node))) continue;
+      if (!take(node)) return;
     }
   }
 
@@ -489,6 +626,11 @@ class Buckets {
     return this.#keys.previous(this.#keys.size - 1);
   }
 
+  /** The smallest key with nodes that is at least `key`; -1 when there is none. */
+  from(key: number): number {
+    return this.#keys.next(key);
+  }
+
   /** The next smaller key with nodes; -1 when there is none. */
   below(key: number): number {
     return key === 0 ? -1 : this.#keys.previous(key - 1);
@@ -613,6 +755,12 @@ class Masks {
       this.#counts[node] = this.count(node) + bitCount(word);
     });
   }
+}
+
+function countBits(mask: Uint32Array): number {
+  let count = 0;
+  for (const word of mask) count += bitCount(word);
+  return count;
 }
 
 function bitCount(word: number): number {

@@ -52,6 +52,23 @@ export class Queue<T extends Waiting> {
     this.#down(this.#at.get(id) ?? 0);
   }
 
+  /** The first `count`, in order. */
+  firsts(count: number): T[] {
+    const result: T[] = [];
+    // Places in the heap whose parents were taken: the next is one of them.
+    const edge = this.#heap.length === 0 ? [] : [0];
+    while (edge.length > 0 && result.length < count) {
+      let best = 0;
+      for (let i = 1; i < edge.length; i++) if (before(this.#heap[edge[i] ?? 0] as T, this.#heap[edge[best] ?? 0] as T)) best = i;
+      const at = edge[best] ?? 0;
+      edge[best] = edge.at(-1) ?? 0;
+      edge.pop();
+      result.push(this.#heap[at] as T);
+      for (const child of [2 * at + 1, 2 * at + 2]) if (child < this.#heap.length) edge.push(child);
+    }
+    return result;
+  }
+
   /** In no order. */
   values(): IterableIterator<T> {
     return this.#heap.values();

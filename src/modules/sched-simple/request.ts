@@ -23,6 +23,8 @@ export interface ResourceRequest {
   /** Seconds; 0 is unlimited. */
   readonly duration_s: number;
   readonly constraint: JsonObject | undefined;
+  /** Slots of the whole job where these do not follow from its nodes. */
+  readonly totalSlots?: number;
   /** Says why when counts are such as this scheduler never serves. */
   readonly unsupported: string | undefined;
 }

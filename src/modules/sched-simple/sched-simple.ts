@@ -1,5 +1,6 @@
-// sched-simple: gives resources to jobs, first come, first served by priority (RFC 27, RFC 28). The first job in the queue
-// that does not fit makes all others wait, so that a large job gets its turn.
+// sched-simple: gives resources to jobs (RFC 27, RFC 28): this file speaks the protocols, engine.ts decides. By default the
+// first job in the queue that does not fit makes all others wait, so that a large job gets its turn; settings.ts lists the
+// other policies.
 //
 //   sched.alloc { id, priority, userid, t_submit, jobspec }   → { id, type, R?, annotations?, note? }: 0 allocated, 2 denied, 3 cancelled
 //   sched.free { id, R, final }, sched.cancel { id }, sched.prioritize { jobs: [[id, priority]] }
@@ -7,7 +8,7 @@
 //   sched.resource-status                                     → { all, allocated, down }, each an R
 //   feasibility.check { jobspec }                             EOVERFLOW when it can never run here
 //
-// Arguments: queue-depth=N|unlimited (also mode=limited=N, mode=unlimited), log-level=LEVEL.
+// Jobs that wait are annotated with sched.t_estimate when it is known when they will start; see forecast.ts.
 //
 // R goes to the KVS (job.ID.R) before the job manager hears of it; all allocations of a turn in one transaction. Nothing
 // waits for that: the KVS keeps the order of commits, so R is there whenever the job's eventlog says that it has some.
@@ -18,88 +19,91 @@ import { DEFERRED, type Request } from "../../client/request.ts";
 import { allowUser } from "../../client/service.ts";
 import { formatJobId, type JobId, jobKvsPath } from "../../formats/fluid.ts";
 import { IdSet } from "../../formats/idset.ts";
-import type { JsonObject } from "../../formats/json.ts";
+import { isJsonObject, type JsonObject } from "../../formats/json.ts";
 import { Rset, rsetShort } from "../../formats/rset.ts";
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
-import { arr, bool, def, int, jobid, json, num, obj, opt, str, unpack } from "../../message/unpack.ts";
+import { arr, bool, def, dict, int, jobid, json, num, obj, opt, str, unpack } from "../../message/unpack.ts";
 import { encodeR } from "../../client/resources.ts";
-import { INSUFFICIENT, Pool } from "./pool.ts";
-import { Queue, type Waiting } from "./queue.ts";
+import type { Timer } from "../../os/clock.ts";
+import { Engine, type LaneSettings } from "./engine.ts";
+import { forecast } from "./forecast.ts";
+import type { Decision, WaitingJob } from "./lane.ts";
+import { Pool } from "./pool.ts";
 import { parseRequest, type ResourceRequest } from "./request.ts";
+import { depthOf, lanesOf, parseSettings, type Settings } from "./settings.ts";
 
-interface PendingJob extends Waiting {
-  readonly request: ResourceRequest;
+interface PendingJob extends WaitingJob {
   readonly reply: Request;
+  /** The start that it was annotated with, in seconds since the epoch. */
+  estimate: number | undefined;
 }
 
 /** Types of a sched.alloc response. */
 const SUCCESS = 0;
+const ANNOTATE = 1;
 const DENY = 2;
 const CANCEL = 3;
 
-/** Allocations in one turn of the event loop. */
+/** Allocations in one turn of the event loop, and how long it may take. */
 const TURN_MAX = 256;
-/** Alloc requests that the job manager may have open with us. */
-const DEFAULT_DEPTH = 8;
+const TURN_MS = 10;
+/** Forecasts: after so long without one, for so many jobs of a queue, and where they change by so much. */
+const FORECAST_DELAY_MS = 200;
+const FORECAST_INTERVAL_MS = 1000;
+/** A forecast that takes long is made the less often. */
+const FORECAST_SHARE = 20;
+const FORECAST_JOBS = 64;
+const FORECAST_CHANGE_S = 1;
 
-const LEVELS = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"] as const;
 const LOG_ERR = 3;
 const LOG_INFO = 6;
-
-interface Options {
-  /** Infinity: unlimited. */
-  readonly depth: number;
-  readonly logLevel: number;
-  readonly partialOk: boolean;
-}
-
-/** Module arguments. Throws FluxError EINVAL. */
-export function parseArguments(args: readonly string[]): Options {
-  let depth = DEFAULT_DEPTH;
-  let logLevel = LOG_INFO;
-  let partialOk = true;
-  for (const arg of args) {
-    const [, limit] = /^(?:queue-depth|mode=limited)=(.*)$/.exec(arg) ?? [];
-    const [, level] = /^log-level=(.*)$/.exec(arg) ?? [];
-    if (limit === "unlimited" || arg === "mode=unlimited") depth = Infinity;
-    else if (limit !== undefined) {
-      if (!/^[1-9]\d{0,8}$/.test(limit)) throw new FluxError(errno.EINVAL, `${arg} is invalid: expected a positive integer or 'unlimited'`);
-      depth = Number(limit);
-    } else if (level !== undefined) {
-      logLevel = (LEVELS as readonly string[]).indexOf(level.toLowerCase());
-      if (logLevel < 0) throw new FluxError(errno.EINVAL, `${arg} is invalid: expected one of ${LEVELS.join(", ")}`);
-    } else if (arg === "test-hello-nopartial") partialOk = false;
-    else throw new FluxError(errno.EINVAL, `unknown argument '${arg}': built-in options are queue-depth, log-level`);
-  }
-  return { depth, logLevel, partialOk };
-}
 
 export default defineModule({
   name: "sched-simple",
   async start(h, context): Promise<ModuleHooks> {
-    const scheduler = new Scheduler(h, context, parseArguments(context.args));
+    const scheduler = new Scheduler(h, context, parseSettings(context.args, context.config));
     await scheduler.serve();
     // Resources may not be known before all brokers are here, and they come only when this module is loaded.
     scheduler.begin().catch((err: unknown) => scheduler.fail(err));
-    return { stop: () => scheduler.stop(), stats: () => scheduler.stats() };
+    return {
+      stop: () => scheduler.stop(),
+      stats: () => scheduler.stats(),
+      reconfigure: (config) => scheduler.reconfigure(config, parseSettings(context.args, config)),
+    };
   },
 });
 
 class Scheduler {
   readonly #h: Flux;
   readonly #context: ModuleContext;
-  readonly #options: Options;
-  readonly #queue = new Queue<PendingJob>();
-  #pool: Pool | undefined;
+  #config: JsonObject;
+  #settings: Settings;
+  #engine: Engine<PendingJob> | undefined;
+  /** What came before there was an engine. */
+  readonly #early: PendingJob[] = [];
+  readonly #ready = Promise.withResolvers<Engine<PendingJob>>();
+  #depth: number | undefined;
   #passes = 0;
   #turns = 0;
+  #forecasts = 0;
   #scheduled = false;
   #stopped = false;
+  #forecastTimer: Timer | undefined;
+  /** When a reservation begins. */
+  #alarm: Timer | undefined;
+  /** Jobs whose estimate the job manager knows. */
+  #estimated = new Set<PendingJob>();
 
-  constructor(h: Flux, context: ModuleContext, options: Options) {
+  constructor(h: Flux, context: ModuleContext, settings: Settings) {
     this.#h = h;
     this.#context = context;
-    this.#options = options;
+    this.#config = context.config;
+    this.#settings = settings;
+    this.#ready.promise.catch(() => undefined); // those who wait for it have their own
+  }
+
+  get #now_s(): number {
+    return this.#context.clock.now_s();
   }
 
   async serve(): Promise<void> {
@@ -115,14 +119,14 @@ class Scheduler {
       free: guarded((req) => this.#free(req)),
       cancel: guarded((req) => this.#cancel(req)),
       prioritize: guarded((req) => this.#prioritize(req)),
-      expiration: (req) => this.#setExpiration(req),
-      "resource-status": allowUser(() => this.#resourceStatus()),
+      expiration: async (req) => this.#setExpiration(req, await this.#ready.promise),
+      "resource-status": allowUser(async () => this.#resourceStatus(await this.#ready.promise)),
     });
-    await this.#h.serve("feasibility", { check: allowUser((req) => this.#checkFeasibility(req)) });
+    await this.#h.serve("feasibility", { check: allowUser(async (req) => this.#checkFeasibility(req, await this.#ready.promise)) });
   }
 
   #log(level: 3 | 4 | 6 | 7, text: string): void {
-    if (level <= this.#options.logLevel) this.#h.log(level, text);
+    if (level <= this.#settings.logLevel) this.#h.log(level, text);
   }
 
   /** Acquires the resources, learns who has some of them, and declares itself ready; then follows what changes. */
@@ -131,21 +135,51 @@ class Scheduler {
     const first = await updates.next();
     if (first.done === true) throw new FluxError(errno.EPROTO, "resource.acquire ended before it began");
     const R = Rset.parse(unpack(first.value, { resources: obj }).resources);
-    this.#pool = new Pool(R);
-    this.#apply(this.#pool, first.value);
-    await this.#hello(this.#pool);
-    const { depth } = this.#options;
-    await this.#h.rpc("job-manager.sched-ready", depth === Infinity ? { mode: "unlimited" } : { mode: "limited", limit: depth });
-    this.#log(LOG_INFO, `ready: queue-depth=${depth === Infinity ? "unlimited" : depth} Rv1 ${rsetShort(R)}`);
+    const pool = new Pool(R);
+    const lanes = this.#lanes(pool);
+    const engine = new Engine<PendingJob>(pool, lanes, this.#now_s);
+    this.#apply(engine, first.value);
+    await this.#hello(engine);
+    this.#engine = engine;
+    for (const job of this.#early.splice(0)) engine.add(job);
+    await this.#sayReady(lanes);
+    this.#ready.resolve(engine);
+    this.#log(LOG_INFO, `ready: queue-depth=${this.#depth === Infinity ? "unlimited" : this.#depth} Rv1 ${rsetShort(R)}`);
     this.#wake();
     for await (const update of updates) {
-      this.#apply(this.#pool, update);
+      this.#apply(engine, update);
       this.#wake();
     }
     if (!this.#stopped) throw new FluxError(errno.ENODATA, "resource.acquire has ended");
   }
 
+  #lanes(pool: Pool): LaneSettings[] {
+    pool.placement = this.#settings.placement;
+    return lanesOf(this.#settings, this.#config, pool);
+  }
+
+  async #sayReady(lanes: readonly LaneSettings[]): Promise<void> {
+    const depth = depthOf(this.#settings, lanes);
+    if (depth === this.#depth) return;
+    this.#depth = depth;
+    await this.#h.rpc("job-manager.sched-ready", depth === Infinity ? { mode: "unlimited" } : { mode: "limited", limit: depth });
+  }
+
+  /** Takes other policies and queues at once; jobs wait on. */
+  async reconfigure(config: JsonObject, settings: Settings): Promise<void> {
+    const engine = this.#engine;
+    const before = engine && lanesOf(this.#settings, this.#config, engine.pool);
+    this.#config = config;
+    this.#settings = settings;
+    if (engine === undefined) return;
+    const lanes = this.#lanes(engine.pool);
+    if (JSON.stringify(lanes) !== JSON.stringify(before)) engine.configure(lanes, this.#now_s);
+    await this.#sayReady(lanes);
+    this.#wake();
+  }
+
   fail(err: unknown): void {
+    this.#ready.reject(err);
     if (this.#stopped || this.#h.isClosed) return;
     this.#log(LOG_ERR, `exiting due to resource update failure: ${toFluxError(err).message}`);
     this.#h.notify("module.remove", { name: "sched-simple" });
@@ -153,32 +187,41 @@ class Scheduler {
 
   stop(): void {
     this.#stopped = true;
+    this.#context.clock.clear(this.#forecastTimer);
+    this.#context.clock.clear(this.#alarm);
   }
 
-  #apply(pool: Pool, update: JsonObject): void {
-    const { up, down, shrink, expiration } = unpack(update, { up: opt(str), down: opt(str), shrink: opt(str), expiration: opt(num) });
-    if (up !== undefined) pool.markUp(IdSet.parse(up));
-    if (down !== undefined) pool.markDown(IdSet.parse(down));
-    if (shrink !== undefined) pool.remove(IdSet.parse(shrink));
+  #apply(engine: Engine<PendingJob>, update: JsonObject): void {
+    const change = unpack(update, {
+      up: opt(str), down: opt(str), shrink: opt(str), expiration: opt(num), "property-add": opt(dict(str)), "property-remove": opt(dict(str)),
+    });
+    const { up, down, shrink, expiration } = change;
+    if (up !== undefined) engine.markUp(IdSet.parse(up));
+    if (down !== undefined) engine.markDown(IdSet.parse(down));
+    if (shrink !== undefined) engine.removeNodes(IdSet.parse(shrink));
+    if (change["property-add"] !== undefined || change["property-remove"] !== undefined) {
+      engine.pool.changeProperties(idsets(change["property-add"]), idsets(change["property-remove"]));
+      engine.nodesChanged();
+    }
     if (expiration !== undefined && expiration >= 0) {
-      pool.expiration_s = expiration;
+      engine.pool.expiration_s = expiration;
       this.#log(LOG_INFO, `resource expiration updated to ${expiration.toFixed(2)}`);
     }
   }
 
   // ---- jobs that run already
 
-  async #hello(pool: Pool): Promise<void> {
+  async #hello(engine: Engine<PendingJob>): Promise<void> {
     const jobs: JsonObject[] = [];
-    for await (const job of this.#h.stream("job-manager.sched-hello", { "partial-ok": this.#options.partialOk })) jobs.push(job);
-    await Promise.all(jobs.map((job) => this.#adopt(pool, job)));
+    for await (const job of this.#h.stream("job-manager.sched-hello", { "partial-ok": this.#settings.partialOk })) jobs.push(job);
+    await Promise.all(jobs.map((job) => this.#adopt(engine, job)));
   }
 
-  async #adopt(pool: Pool, job: JsonObject): Promise<void> {
+  async #adopt(engine: Engine<PendingJob>, job: JsonObject): Promise<void> {
     const { id, free } = unpack(job, { id: jobid, free: opt(str) });
     try {
       const R = Rset.parse(await kvsGetText(this.#h, jobKvsPath(id, "R")));
-      pool.adopt(id, free === undefined ? R : R.slice(R.ranks.subtract(IdSet.parse(free))));
+      engine.adopt(id, free === undefined ? R : R.slice(R.ranks.subtract(IdSet.parse(free))), this.#now_s);
     } catch (err) {
       this.#log(LOG_ERR, `hello: job ${formatJobId(id, "f58")}: ${toFluxError(err).message}`);
       this.#raise(id, "scheduler-restart", "failed to reallocate R for running job");
@@ -205,11 +248,21 @@ class Scheduler {
       this.#answer(req, { id, type: DENY, note });
       return DEFERRED;
     }
-    if (this.#queue.get(id) !== undefined) throw new FluxError(errno.EEXIST, `job ${id} has an alloc request already`);
-    this.#queue.add({ id, priority, request, reply: req });
-    req.onCancel(() => this.#queue.remove(id));
+    if (this.#engine?.get(id) !== undefined) throw new FluxError(errno.EEXIST, `job ${id} has an alloc request already`);
+    if (this.#settings.placement.exclusive && this.#engine !== undefined) request = this.#engine.pool.withWholeNodes(request);
+    const job = { id, priority, request, queue: queueOf(jobspec), reply: req, estimate: undefined };
+    if (this.#engine === undefined) this.#early.push(job);
+    else this.#engine.add(job);
+    req.onCancel(() => this.#remove(id));
     this.#wake();
     return DEFERRED;
+  }
+
+  #remove(id: JobId): PendingJob | undefined {
+    const early = this.#early.findIndex((job) => job.id === id);
+    const job = early >= 0 ? this.#early.splice(early, 1)[0] : this.#engine?.remove(id);
+    if (job !== undefined) this.#estimated.delete(job);
+    return job;
   }
 
   /** The last answer to an alloc request. */
@@ -220,20 +273,20 @@ class Scheduler {
 
   #free(req: Request): void {
     const { id, R, final } = req.unpack({ id: jobid, R: opt(obj), final: def(bool, false) });
-    const pool = this.#ready();
+    const engine = this.#known();
     try {
-      pool.free(id, R && Rset.parse(R), final);
+      engine.free(id, R && Rset.parse(R), final, this.#now_s);
     } catch (err) {
       // What the job manager says is not what we gave. Ours is the truth: nothing may leak.
       this.#log(LOG_ERR, `free: ${formatJobId(id, "f58")}: ${toFluxError(err).message}`);
-      if (final) pool.free(id, undefined, true);
+      if (final) engine.free(id, undefined, true, this.#now_s);
     }
     this.#wake();
   }
 
   #cancel(req: Request): void {
     const { id } = req.unpack({ id: jobid });
-    const job = this.#queue.remove(id);
+    const job = this.#remove(id);
     if (job === undefined) return;
     this.#answer(job.reply, { id, type: CANCEL });
     this.#wake();
@@ -241,99 +294,184 @@ class Scheduler {
 
   #prioritize(req: Request): void {
     for (const entry of req.unpack({ jobs: arr(arr(json)) }).jobs) {
-      this.#queue.setPriority(jobid(entry[0], "jobs[][0]"), int(entry[1], "jobs[][1]"));
+      this.#engine?.setPriority(jobid(entry[0], "jobs[][0]"), int(entry[1], "jobs[][1]"));
     }
     this.#wake();
   }
 
-  #setExpiration(req: Request): void {
+  #setExpiration(req: Request, engine: Engine<PendingJob>): void {
     const { id, expiration } = req.unpack({ id: jobid, expiration: num });
     if (expiration < 0) throw new FluxError(errno.EINVAL, `invalid expiration ${expiration}`);
-    this.#ready().setEnd(id, expiration);
+    engine.setEnd(id, expiration, this.#now_s);
+    this.#wake();
   }
 
-  #ready(): Pool {
-    if (this.#pool === undefined) throw new FluxError(errno.EAGAIN, "the scheduler has no resources yet");
-    return this.#pool;
+  #known(): Engine<PendingJob> {
+    if (this.#engine === undefined) throw new FluxError(errno.EAGAIN, "the scheduler has no resources yet");
+    return this.#engine;
   }
 
-  #resourceStatus(): JsonObject {
-    const { all, allocated, down } = this.#ready();
+  #resourceStatus({ pool: { all, allocated, down } }: Engine<PendingJob>): JsonObject {
     return { all: encodeR(all), allocated: encodeR(allocated), down: encodeR(down) };
   }
 
-  #checkFeasibility(req: Request): void {
-    const { jobspec } = req.unpack({ jobspec: obj });
-    this.#ready().checkFeasible(parseRequest(jobspec));
+  #checkFeasibility(req: Request, { pool }: Engine<PendingJob>): void {
+    const request = parseRequest(req.unpack({ jobspec: obj }).jobspec);
+    pool.checkFeasible(this.#settings.placement.exclusive ? pool.withWholeNodes(request) : request);
   }
 
   // ---- scheduling
 
   /** Schedules at the end of this turn, once for all that happens in it. */
   #wake(): void {
-    if (this.#scheduled || this.#queue.size === 0 || this.#pool === undefined) return;
+    if (this.#scheduled || this.#engine?.hasWork !== true) return;
     this.#scheduled = true;
-    setImmediate(() => {
-      this.#scheduled = false;
-      if (!this.#stopped) this.#schedule(this.#ready());
+    this.#passes++;
+    setImmediate(() => this.#turn());
+  }
+
+  /** A slice of a pass: others have their turn in between. */
+  #turn(): void {
+    this.#scheduled = false;
+    if (this.#stopped || this.#h.isClosed) return;
+    const { clock } = this.#context;
+    const end_ms = clock.monotonic_ms() + TURN_MS;
+    const engine = this.#known();
+    let turns = 0;
+    const decisions = engine.step(() => clock.now_s(), () => ++turns >= TURN_MAX || clock.monotonic_ms() >= end_ms);
+    this.#turns += turns;
+    this.#give(decisions);
+    if (engine.hasWork) {
+      this.#scheduled = true;
+      setImmediate(() => this.#turn());
+      return;
+    }
+    this.#setAlarm(engine);
+    if (engine.waiting > 0 || this.#estimated.size > 0) this.#planForecast(FORECAST_DELAY_MS);
+  }
+
+  #setAlarm(engine: Engine<PendingJob>): void {
+    const { clock } = this.#context;
+    clock.clear(this.#alarm);
+    const now = clock.now_s();
+    const wait_s = engine.nextWake(now) - now;
+    this.#alarm = undefined;
+    if (wait_s === Infinity) return;
+    this.#alarm = clock.setTimer(Math.ceil(wait_s * 1000), () => {
+      engine.wake();
+      this.#wake();
     });
   }
 
-  #schedule(pool: Pool): void {
-    this.#passes++;
-    const given: { job: PendingJob; R: Rset }[] = [];
-    for (let n = 0; n < TURN_MAX; n++) {
-      const job = this.#queue.first;
-      if (job === undefined) break;
-      const R = this.#try(pool, job);
-      if (R === INSUFFICIENT) break;
-      this.#queue.remove(job.id);
-      this.#turns++;
-      if (R !== undefined) given.push({ job, R });
-      if (n === TURN_MAX - 1) this.#wake();
+  #give(decisions: readonly Decision<PendingJob>[]): void {
+    const given: { job: PendingJob; backfilled: JobId | undefined; R: JsonObject; summary: string }[] = [];
+    for (const decision of decisions) {
+      const { job } = decision;
+      this.#estimated.delete(job);
+      if ("denied" in decision) this.#answer(job.reply, { id: job.id, type: DENY, note: decision.denied });
+      else given.push({ job, backfilled: decision.backfilled, R: decision.R.encode(), summary: rsetShort(decision.R) });
     }
     if (given.length === 0) return;
-    this.#give(given);
-  }
-
-  /** R; INSUFFICIENT; undefined when the job was denied. */
-  #try(pool: Pool, job: PendingJob): Rset | typeof INSUFFICIENT | undefined {
-    try {
-      const R = pool.alloc(job.id, job.request);
-      if (R === INSUFFICIENT) return R;
-      R.starttime = this.#context.clock.now_s();
-      const { duration_s } = job.request;
-      R.expiration = duration_s > 0 ? R.starttime + duration_s : pool.expiration_s;
-      pool.setEnd(job.id, R.expiration);
-      return R;
-    } catch (err) {
-      this.#answer(job.reply, { id: job.id, type: DENY, note: toFluxError(err).message });
-      return undefined;
-    }
-  }
-
-  #give(given: readonly { job: PendingJob; R: Rset }[]): void {
-    const encoded = given.map(({ job, R }) => ({ job, R: R.encode(), summary: rsetShort(R) }));
-    kvsCommit(this.#h, encoded.map(({ job, R }) => putJson(jobKvsPath(job.id, "R"), R)), { lazy: true }).catch((err: unknown) => {
+    kvsCommit(this.#h, given.map(({ job, R }) => putJson(jobKvsPath(job.id, "R"), R)), { lazy: true }).catch((err: unknown) => {
       this.#log(LOG_ERR, `alloc: KVS commit failed: ${toFluxError(err).message}`);
       // Without its R a job can't be brought back after a restart, nor its resources be accounted for.
-      for (const { job } of encoded) this.#raise(job.id, "alloc", `R could not be stored: ${toFluxError(err).message}`);
+      for (const { job } of given) this.#raise(job.id, "alloc", `R could not be stored: ${toFluxError(err).message}`);
     });
-    for (const { job, R, summary } of encoded) {
-      this.#answer(job.reply, { id: job.id, type: SUCCESS, R, annotations: { sched: { resource_summary: summary } } });
+    for (const { job, R, summary, backfilled } of given) {
+      const sched = {
+        resource_summary: summary,
+        ...(backfilled === undefined ? {} : { backfill: formatJobId(backfilled, "f58") }),
+        ...(job.estimate === undefined ? {} : { t_estimate: null }),
+      };
+      this.#answer(job.reply, { id: job.id, type: SUCCESS, R, annotations: { sched } });
     }
+  }
+
+  // ---- forecasts
+
+  #planForecast(delay_ms: number): void {
+    this.#forecastTimer ??= this.#context.clock.setTimer(delay_ms, () => {
+      const steps = this.#forecast();
+      this.#continueForecast(steps, 0);
+    });
+  }
+
+  /** Goes on with a forecast, in slices; the next is made no sooner than after some time. */
+  #continueForecast(steps: Iterator<undefined>, spent_ms: number): void {
+    if (this.#stopped || this.#h.isClosed) return;
+    const { clock } = this.#context;
+    const begin_ms = clock.monotonic_ms();
+    let isDone = false;
+    while (!isDone && clock.monotonic_ms() - begin_ms < TURN_MS) isDone = steps.next().done === true;
+    const sum_ms = spent_ms + clock.monotonic_ms() - begin_ms;
+    if (!isDone) {
+      setImmediate(() => this.#continueForecast(steps, sum_ms));
+      return;
+    }
+    this.#forecastTimer = clock.setTimer(Math.max(FORECAST_INTERVAL_MS, sum_ms * FORECAST_SHARE), () => {
+      this.#forecastTimer = undefined;
+      if (this.#changedSince !== this.#passes) this.#planForecast(0);
+    });
+    this.#changedSince = this.#passes;
+  }
+
+  /** The pass that the last forecast was made after. */
+  #changedSince = -1;
+
+  *#forecast(): Generator<undefined, void, undefined> {
+    const engine = this.#known();
+    this.#forecasts++;
+    const known = new Set<PendingJob>();
+    for (const [job, start] of [...engine.estimates()]) {
+      this.#estimate(job, start);
+      known.add(job);
+      yield undefined;
+    }
+    for (const jobs of engine.unplanned(FORECAST_JOBS)) {
+      for (const item of forecast(engine.pool, jobs, this.#now_s, FORECAST_JOBS)) {
+        if (item?.[1] !== undefined) {
+          this.#estimate(...item);
+          known.add(item[0]);
+        }
+        yield undefined;
+      }
+    }
+    for (const job of this.#estimated) if (!known.has(job)) this.#estimate(job, undefined);
+  }
+
+  #estimate(job: PendingJob, start: number | undefined): void {
+    if (this.#engine?.get(job.id) !== job) return; // it was answered meanwhile
+    if (job.estimate === start || Math.abs((job.estimate ?? Infinity) - (start ?? Infinity)) < FORECAST_CHANGE_S) return;
+    job.estimate = start;
+    if (start === undefined) this.#estimated.delete(job);
+    else this.#estimated.add(job);
+    job.reply.respond({ id: job.id, type: ANNOTATE, annotations: { sched: { t_estimate: start ?? null } } });
   }
 
   stats(): JsonObject {
     return {
       sched_passes: this.#passes,
       sched_yields: this.#turns,
-      forecast_passes: 0,
+      forecast_passes: this.#forecasts,
       forecast_yields: 0,
       sched_delay: 0,
       sched_duration_ewma: 0,
       sched_interval_ewma: 0,
-      pending_jobs: this.#queue.size,
+      pending_jobs: (this.#engine?.waiting ?? 0) + this.#early.length,
+      reserved_jobs: this.#engine?.reserved ?? 0,
+      queue_policy: this.#settings.policy,
     };
   }
+}
+
+/** Ranks by property, as updates of the resources have them. */
+function idsets(properties: Readonly<Record<string, string>> | undefined): Map<string, IdSet> {
+  return new Map(Object.entries(properties ?? {}).map(([name, ranks]) => [name, IdSet.parse(ranks)]));
+}
+
+/** Name of the queue that a job is in; undefined: the anonymous one. */
+function queueOf({ attributes }: JsonObject): string | undefined {
+  const system = isJsonObject(attributes) ? attributes["system"] : undefined;
+  const queue = isJsonObject(system) ? system["queue"] : undefined;
+  return typeof queue === "string" ? queue : undefined;
 }

@@ -8,7 +8,8 @@ import { Rset } from "../../../src/formats/rset.ts";
 import { errno } from "../../../src/message/errno.ts";
 import { jobid } from "../../../src/message/unpack.ts";
 import resource from "../../../src/modules/resource/resource.ts";
-import sched, { parseArguments } from "../../../src/modules/sched-simple/sched-simple.ts";
+import sched from "../../../src/modules/sched-simple/sched-simple.ts";
+import { depthOf, parseSettings } from "../../../src/modules/sched-simple/settings.ts";
 import { type Cluster, startCluster } from "../../support/cluster.ts";
 import { fakeGroups, fakeKvs, until } from "../resource/fakes.ts";
 
@@ -141,9 +142,20 @@ test("jobs that run already keep what they have; one whose R is lost is killed",
   expect(Rset.parse((await h.rpc("sched.resource-status"))["allocated"]).ranks.toString()).toBe("0");
 });
 
-test("module arguments", () => {
-  expect(parseArguments(["mode=limited=4"]).depth).toBe(4);
-  expect(parseArguments(["mode=unlimited"]).depth).toBe(Infinity);
-  expect(() => parseArguments(["queue-depth=0"])).toThrow("positive integer");
-  expect(() => parseArguments(["nope"])).toThrow("unknown argument 'nope'");
+test("module arguments and configuration", () => {
+  expect(parseSettings(["mode=limited=4"]).depth).toBe(4);
+  expect(parseSettings(["mode=unlimited"]).depth).toBe(Infinity);
+  expect(() => parseSettings(["queue-depth=0"])).toThrow("positive integer");
+  expect(() => parseSettings(["nope"])).toThrow("unknown argument 'nope'");
+  expect(() => parseSettings(["queue-policy=lifo"])).toThrow("expected one of fcfs, easy, hybrid, conservative");
+  expect(() => parseSettings([], { "sched-simple": { "queue-polciy": "easy" } })).toThrow("unknown key 'queue-polciy'");
+  const fluxion = { "sched-fluxion-qmanager": { "queue-policy": "hybrid", "policy-params": { "reservation-depth": 5 }, "queue-params": "queue-depth=200,max-queue-depth=1000" }, "sched-fluxion-resource": { "match-policy": "lonodex" } };
+  expect(parseSettings([], fluxion)).toMatchObject({ policy: "hybrid", reservationDepth: 5, depth: 200, placement: { byRank: "up", exclusive: true } });
+  expect(parseSettings(["queue-policy=fcfs"], { ...fluxion, "sched-simple": { "queue-policy": "easy", placement: "best-fit" } })).toMatchObject({ policy: "fcfs", reservationDepth: 0, placement: { mostCores: false } });
+  expect(parseSettings([], { "sched-simple": { "queue-policy": "conservative" } }).reservationDepth).toBe(100_000);
+  const perQueue = parseSettings([], { "sched-fluxion-qmanager": { "queue-policy-per-queue": "batch:easy debug:fcfs" } }).perQueue;
+  expect([...perQueue]).toEqual([["batch", 1], ["debug", 0]]);
+  const settings = parseSettings(["queue-policy=easy"]);
+  expect(depthOf(settings, [{ queues: [undefined], reservationDepth: 1 }])).toBe(1000);
+  expect(depthOf(parseSettings([]), [{ queues: [undefined], reservationDepth: 0 }])).toBe(8);
 });
