@@ -65,6 +65,9 @@ const EMPTY_OUTPUTS: ReadonlySet<string> = new Set(["", "0s", "0.0", "0:00:00", 
 
 const charsOf = (text: string): string[] => Array.from(text);
 
+/** Characters, as charsOf() counts them; cheap for text without surrogate pairs, which is nearly all. */
+const lengthOf = (text: string): number => (/[\ud800-\udfff]/.test(text) ? charsOf(text).length : text.length);
+
 /** Throws FormatError. With conversion `d` the strftime format comes first, then `::` and the rest. */
 export function parseFormatSpec(text: string, conversion: Conversion = ""): FormatSpec {
   const split = text.indexOf("::");
@@ -351,7 +354,7 @@ function magnitude(value: number | bigint, { type, precision, alternate }: Forma
 }
 
 function pad(body: string, spec: FormatSpec, align: string, fill = spec.fill): string {
-  const missing = spec.width - charsOf(body).length;
+  const missing = spec.width - lengthOf(body);
   if (missing <= 0) return body;
   if (align === ">") return fill.repeat(missing) + body;
   if (align !== "^") return body + fill.repeat(missing);
@@ -369,8 +372,8 @@ function formatNumber(value: number | bigint, spec: FormatSpec): string {
 }
 
 function formatText(value: string, spec: FormatSpec): string {
-  const chars = charsOf(value);
-  const body = spec.precision === undefined || chars.length <= spec.precision ? value : chars.slice(0, spec.precision).join("");
+  const fits = spec.precision === undefined || lengthOf(value) <= spec.precision;
+  const body = fits ? value : charsOf(value).slice(0, spec.precision).join("");
   return pad(body, spec, spec.align === "=" ? "<" : spec.align || "<", spec.zeroPad && spec.align === "" ? "0" : spec.fill);
 }
 
@@ -426,7 +429,7 @@ export function widened(column: OutputColumn, width: number): OutputColumn {
 export function neededWidth(column: OutputColumn, value: OutputValue): number {
   const { spec } = column;
   const precision = spec.type === "" || spec.type === "s" ? undefined : spec.precision;
-  return charsOf(formatField(convertValue(value, column.conversion), { ...spec, width: 0, precision })).length;
+  return lengthOf(formatField(convertValue(value, column.conversion), { ...spec, width: 0, precision }));
 }
 
 /** Applies `?:` and `+:` for these rows; `valueOf` reads a field, `heading` its title (undefined when there is no header). */
@@ -442,7 +445,7 @@ export function fitColumns<Row>(
   );
   const columns = kept.columns.map((column) => {
     if (!column.grow) return column;
-    let width = charsOf(heading(column.field) ?? "").length;
+    let width = lengthOf(heading(column.field) ?? "");
     for (const row of rows) width = Math.max(width, neededWidth(column, valueOf(row, column.field)));
     return widened(column, width);
   });
