@@ -120,6 +120,8 @@ export interface Tap {
   jobs(): JobtapArgs[];
   /** How a job in CLEANUP or INACTIVE ended. */
   result(id: JobId): JobResult | undefined;
+  /** The job's eventlog, and what is posted and waits to be applied. */
+  events(id: JobId): EventlogEntry[];
   /** Whether an event of that name has been posted to the job. */
   wasPosted(id: JobId, name: string): boolean;
   /** The plugin's own data of a job, gone with the job. */

@@ -244,6 +244,7 @@ export function createManager(h: Flux, context: ModuleContext, index?: JobIndex)
     checkpoint: () => checkpointOf(manager),
     removed: (job) => {
       history.removed(job.userid);
+      jobtap.forgotten(job);
       index?.removed([job.id]);
     },
   });

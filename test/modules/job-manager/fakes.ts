@@ -238,6 +238,8 @@ export interface RigOptions extends ClusterOptions {
   /** Wait status of every job; undefined: jobs run until told to end. */
   readonly status?: number;
   readonly kvs?: FakeKvs;
+  /** Modules that are there before the job manager. */
+  readonly before?: readonly ModuleDefinition[];
 }
 
 export async function startRig(options: RigOptions = {}): Promise<Rig> {
@@ -249,7 +251,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   const cluster = await startCluster({
     size: 1,
     ...options,
-    rank0: [kvs.module, jobManager, [jobIngest, FLUID_START], sched.module, exec.module],
+    rank0: [kvs.module, ...(options.before ?? []), jobManager, [jobIngest, FLUID_START], sched.module, exec.module],
   });
   const h = cluster.open();
   return {

@@ -14,8 +14,9 @@ import { isJsonObject, type Json, type JsonObject } from "../../../formats/json.
 import { errno, FluxError, toFluxError } from "../../../message/errno.ts";
 import type { Clock } from "../../../os/clock.ts";
 import type { Core } from "../core.ts";
-import { type Job, jobspecOf, priorityOf, systemAttribute } from "../job.ts";
-import { mergeAnnotations } from "../state.ts";
+import type { InactiveJob } from "../inactive.ts";
+import { type Job, jobspecOf, newJob, priorityOf, systemAttribute } from "../job.ts";
+import { mergeAnnotations, NEW_JOB } from "../state.ts";
 import { nextTurn } from "../turn.ts";
 import { argsOf } from "./args.ts";
 import { bundledPlugin, importPlugin } from "./load.ts";
@@ -252,6 +253,14 @@ export class Jobtap {
   tell(topic: `job.${string}`, job: Job): void {
     const bound = this.#bound(topic);
     if (bound.length > 0) this.#answered(topic, job, this.#runLogged(bound, topic, job));
+  }
+
+  /** An inactive job was purged. */
+  forgotten({ id, userid, t_submit }: InactiveJob): void {
+    const bound = this.#bound("job.inactive-remove");
+    if (bound.length === 0) return;
+    const job = newJob(id, { ...NEW_JOB, userid, t_submit, state: STATE.INACTIVE, closed: true }, undefined, {});
+    this.#runLogged(bound, "job.inactive-remove", job);
   }
 
   /** An event was applied; `previous` is the state before. */

@@ -8,6 +8,7 @@
 //
 // Environment of the programs: FLUX_JOB_ID, FLUX_JOB_USERID, FLUX_JOB_RANKS.
 import { defineJobtap, type JobtapArgs, type Tap } from "../../../client/jobtap.ts";
+import { RUNNING } from "../../../client/jobs.ts";
 import { drain } from "../../../client/resources.ts";
 import { parseDuration } from "../../../formats/fsd.ts";
 import { formatJobId, type JobId } from "../../../formats/fluid.ts";
@@ -161,6 +162,18 @@ export const perilog = defineJobtap({
         ignored = patternsOf(tableOf(table["perilog"])["log-ignore"]);
         settings = next;
       },
+      // After a restart, or when the plugin is loaded late: what was begun and not finished is begun again.
+      "job.new": (job) => {
+        if ((job.state & RUNNING) === 0) return;
+        tap.subscribe(job.id);
+        for (const kind of ["prolog", "epilog"] as const) {
+          if (!isUnfinished(tap, job.id, kind)) continue;
+          const own = settings[kind];
+          if (own !== undefined) begin(kind, job, own);
+          else if (kind === "prolog") tap.finishProlog(job.id, "job-manager.prolog", 0);
+          else tap.finishEpilog(job.id, "job-manager.epilog", 0);
+        }
+      },
       "job.state.run": (job) => {
         if (settings.prolog === undefined && settings.epilog === undefined) return;
         tap.subscribe(job.id);
@@ -186,6 +199,12 @@ export const perilog = defineJobtap({
     };
   },
 });
+
+function isUnfinished(tap: Tap, id: JobId, kind: Kind): boolean {
+  const events = tap.events(id).filter(({ context }) => context?.["description"] === `job-manager.${kind}`);
+  const count = (name: string): number => events.filter((event) => event.name === name).length;
+  return count(`${kind}-start`) > count(`${kind}-finish`);
+}
 
 function exitOf(run: Run): number {
   return run.state === "timeout" ? SIGTERM : 1 << 8;

@@ -2,7 +2,7 @@
 import type { Tap } from "../../../client/jobtap.ts";
 import { type JobResult, RESULT, resultOf, RUNNING, STATE } from "../../../client/jobs.ts";
 import { allowUser } from "../../../client/service.ts";
-import { parseEventlog } from "../../../formats/eventlog.ts";
+import { type EventlogEntry, parseEventlog } from "../../../formats/eventlog.ts";
 import { formatJobId, type JobId } from "../../../formats/fluid.ts";
 import { decodeJsonObject, type JsonObject } from "../../../formats/json.ts";
 import { errno, FluxError } from "../../../message/errno.ts";
@@ -45,6 +45,7 @@ export function createTap(jobtap: Jobtap, { name, conf, serviceName, services }:
     },
     jobs: () => Array.from(core.active.values(), (job) => argsOf("", job)),
     result: (id) => resultOfJob(jobtap, id),
+    events: (id) => postedEvents(find(id)),
     wasPosted: (id, event) => postedEvents(find(id)).some((entry) => entry.name === event),
     aux: (id) => {
       const job = find(id);
@@ -99,7 +100,7 @@ export function createTap(jobtap: Jobtap, { name, conf, serviceName, services }:
 }
 
 /** What is in the eventlog, and what waits to get there. */
-function postedEvents(job: Job): { readonly name: string; readonly context?: JsonObject | undefined }[] {
+function postedEvents(job: Job): EventlogEntry[] {
   return [...parseEventlog(job.eventlog), ...job.inbox.map(({ entry }) => entry)];
 }
 
