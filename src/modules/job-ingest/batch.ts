@@ -31,8 +31,18 @@ export class Batches {
   jobs = 0;
   batches = 0;
 
-  constructor(h: Flux) {
+  #count: number;
+
+  /** `count`: see setCount(). */
+  constructor(h: Flux, count: number) {
     this.#h = h;
+    this.#count = count;
+  }
+
+  /** A batch waits until it has so many jobs; 0: it takes what there is. */
+  setCount(count: number): void {
+    this.#count = count;
+    if (!this.#scheduled) this.#next();
   }
 
   /** The job's request is answered with its id, or with why it was refused. Throws FluxError ENOBUFS at the bound. */
@@ -49,7 +59,7 @@ export class Batches {
   }
 
   #next(): void {
-    if (this.#committing || this.#waiting.length === 0) return;
+    if (this.#committing || this.#waiting.length === 0 || this.#waiting.length < this.#count) return;
     const jobs = this.#waiting.splice(0, BATCH_MAX);
     this.#committing = true;
     this.jobs += jobs.length;

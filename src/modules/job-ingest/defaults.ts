@@ -1,5 +1,5 @@
-// Defaults: what the configuration adds to a jobspec: [policy.jobspec.defaults.system], the same of its queue, and the
-// properties its queue requires (RFC 33). Pure.
+// Defaults: what the configuration adds to a jobspec: [policy.jobspec.defaults.system] and the same of its queue, and the
+// properties that its queue requires (RFC 33). Pure.
 import { parseDuration } from "../../formats/fsd.ts";
 import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
 import { errno, FluxError } from "../../message/errno.ts";
@@ -23,7 +23,19 @@ export function createDefaults(config: JsonObject): ApplyDefaults | undefined {
     if (typeof queue !== "string") return withDefaults(jobspec, general);
     const defaults = byQueue.get(queue);
     if (defaults === undefined && byQueue.size > 0) throw new FluxError(errno.EINVAL, `Invalid queue '${queue}' specified`);
-    return withRequired(withDefaults(jobspec, defaults ?? general), queues[queue]);
+    return withDefaults(jobspec, defaults ?? general);
+  };
+}
+
+/** A function that adds what the job's queue requires of nodes; undefined when there are no queues. */
+export function createConstraints(config: JsonObject): ApplyDefaults | undefined {
+  const { queues } = config;
+  if (!isJsonObject(queues) || Object.keys(queues).length === 0) return undefined;
+  return (jobspec) => {
+    const queue = queueOf(jobspec);
+    if (queue === undefined) return jobspec;
+    if (!Object.hasOwn(queues, queue)) throw new FluxError(errno.EINVAL, `Invalid queue '${queue}' specified`);
+    return withRequired(jobspec, queues[queue]);
   };
 }
 

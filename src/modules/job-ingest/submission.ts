@@ -1,5 +1,5 @@
-// Submission: checks a request to submit a job, before it gets an id: flags and urgency, who signed it (RFC 39), and
-// its jobspec (RFC 14, RFC 25). Pure.
+// Submission: checks a request to submit a job, before it gets an id: flags and urgency, and who signed it (RFC 39).
+// validateJobspec() looks at the jobspec (RFC 14, RFC 25). Pure.
 import { FLAG, URGENCY } from "../../client/jobs.ts";
 import { FormatError } from "../../formats/error.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
@@ -28,10 +28,6 @@ export interface SubmissionRules {
   readonly owner: number;
   /** Root may submit although the instance isn't root's. */
   readonly allowRoot: boolean;
-  /** Jobspecs are checked (unless the flag novalidate says otherwise). */
-  readonly validate: boolean;
-  /** The hosts of the instance, when they are known: a constraint that names another one can never be met. */
-  readonly hosts?: Hostlist | undefined;
 }
 
 const FLAGS_KNOWN = FLAG.DEBUG | FLAG.WAITABLE | FLAG.NOVALIDATE;
@@ -50,7 +46,6 @@ export function checkSubmission(payload: JsonObject, from: Submitter, rules: Sub
     throw new FluxError(errno.EINVAL, "submission of jobs as user root not supported");
   }
   const jobspec = decodeJobspec(signed.payload);
-  if (rules.validate && (flags & FLAG.NOVALIDATE) === 0) validate(jobspec, rules.hosts);
   return { userid: from.userid, urgency, flags, J, jobspec };
 }
 
@@ -89,10 +84,18 @@ function decodeJobspec(payload: Uint8Array): JsonObject {
   return value;
 }
 
-function validate(jobspec: JsonObject, hosts: Hostlist | undefined): void {
+export interface JobspecRules {
+  /** "any": every version that there is. */
+  readonly version: 1 | "any";
+  /** The hosts of the instance, when they are known: a constraint that names another one can never be met. */
+  readonly hosts: Hostlist | undefined;
+}
+
+/** Throws FluxError EINVAL naming the field. */
+export function validateJobspec(jobspec: JsonObject, { version: wanted, hosts }: JobspecRules): void {
   try {
     const { version } = parseJobspec(jobspec);
-    if (version !== 1) throw new FluxError(errno.EINVAL, `invalid jobspec: version: must be 1, not ${version}`);
+    if (wanted !== "any" && version !== wanted) throw new FluxError(errno.EINVAL, `invalid jobspec: version: must be ${wanted}, not ${version}`);
     if (hosts !== undefined) checkHosts(constraintsOf(jobspec), hosts);
   } catch (err) {
     if (err instanceof FormatError) throw new FluxError(errno.EINVAL, err.message, { cause: err });

@@ -9,7 +9,7 @@
 //
 // Questions wait until everything the journal knows from before has been read.
 import type { Flux } from "../../client/flux.ts";
-import { type JobResult, type JobState, STATE } from "../../client/jobs.ts";
+import { type JobState, STATE } from "../../client/jobs.ts";
 import { defineModule, type ModuleContext } from "../../client/module.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
 import { allowUser, type Answer } from "../../client/service.ts";
@@ -175,7 +175,7 @@ class JobList {
     taken.push(entry.id);
     this.#archive.addEntry(entry);
     const queue = this.#archive.get(entry.id)?.get("queue");
-    this.#counts.move(typeof queue === "string" ? queue : undefined, STATE.NEW, STATE.INACTIVE, entry.result as JobResult);
+    this.#counts.move(typeof queue === "string" ? queue : undefined, STATE.NEW, STATE.INACTIVE, entry.result);
   }
 
   async #follow(): Promise<void> {

@@ -6,8 +6,8 @@ import type { JsonObject } from "../../../src/formats/json.ts";
 import { wrapNone } from "../../../src/formats/signature.ts";
 import { errno } from "../../../src/message/errno.ts";
 import jobIngest from "../../../src/modules/job-ingest/job-ingest.ts";
-import { createDefaults, withoutEnvironment } from "../../../src/modules/job-ingest/defaults.ts";
-import { checkSubmission } from "../../../src/modules/job-ingest/submission.ts";
+import { createConstraints, createDefaults, withoutEnvironment } from "../../../src/modules/job-ingest/defaults.ts";
+import { checkSubmission, validateJobspec } from "../../../src/modules/job-ingest/submission.ts";
 import { jobspec, type Rig, startRig } from "../job-manager/fakes.ts";
 
 let rig: Rig | undefined;
@@ -16,7 +16,8 @@ afterEach(async () => {
   rig = undefined;
 });
 
-const rules = { owner: 1000, allowRoot: false, validate: true };
+const rules = { owner: 1000, allowRoot: false };
+const validate = (payload: JsonObject, hosts?: Hostlist): void => validateJobspec(checkSubmission(payload, owner, rules).jobspec, { version: 1, hosts });
 const owner = { userid: 1000, isOwner: true };
 const request = (change: JsonObject = {}, spec: unknown = jobspec(), userid = 1000): JsonObject => ({ J: wrapNone(userid, JSON.stringify(spec)), urgency: 16, flags: 0, ...change });
 
@@ -74,24 +75,25 @@ test("errors in a jobspec name the field", () => {
     [broken((spec) => (spec.version = 999)), "version"],
     [broken((spec) => (spec.attributes.system = { duration: 0, constraints: { nope: [] } })), "attributes.system.constraints"],
   ];
-  for (const [payload, field] of cases) expect(() => checkSubmission(payload, owner, rules)).toThrow(field);
-  expect(checkSubmission({ ...(cases[0] as [JsonObject, string])[0], flags: FLAG.NOVALIDATE }, owner, rules).flags).toBe(8);
+  for (const [payload, field] of cases) expect(() => validate(payload)).toThrow(field);
 });
 
 test("defaults of the configuration fill what a jobspec lacks", () => {
   expect(createDefaults({})).toBeUndefined();
-  const apply = createDefaults({
+  const config: JsonObject = {
     policy: { jobspec: { defaults: { system: { duration: "1m", queue: "batch", bank: "b" } } } },
     queues: { batch: { requires: ["x"] }, debug: { policy: { jobspec: { defaults: { system: { duration: "5s" } } } } } },
-  });
-  const system = (spec: JsonObject): unknown => (apply!(spec) as { attributes: { system: unknown } }).attributes.system;
+  };
+  const [fill, require] = [createDefaults(config), createConstraints(config)];
+  const apply = (spec: JsonObject): JsonObject => require!(fill!(spec));
+  const system = (spec: JsonObject): unknown => (apply(spec) as { attributes: { system: unknown } }).attributes.system;
   const base = { cwd: "/", environment: { HOME: "/" } };
   expect(system(jobspec())).toEqual({ ...base, duration: 60, queue: "batch", bank: "b", constraints: { properties: ["x"] } });
   expect(system(jobspec({ queue: "debug", bank: "c" }))).toEqual({ ...base, duration: 5, queue: "debug", bank: "c" });
   expect(system(jobspec({ duration: 9, constraints: { not: [{ properties: ["y"] }] } }))).toMatchObject({
     duration: 9, constraints: { and: [{ not: [{ properties: ["y"] }] }, { properties: ["x"] }] },
   });
-  expect(() => apply?.(jobspec({ queue: "none" }))).toThrow("Invalid queue 'none' specified");
+  expect(() => apply(jobspec({ queue: "none" }))).toThrow("Invalid queue 'none' specified");
   expect(() => createDefaults({ policy: { jobspec: { defaults: { system: { duration: "x" } } } } })).toThrow("invalid duration");
   expect(() => createDefaults({ policy: { jobspec: { defaults: { system: { queue: "x" } } } } })).toThrow("must be in [queues]");
   expect(withoutEnvironment(jobspec())).toEqual({ ...jobspec(), attributes: { system: { duration: 0, cwd: "/" } } });
@@ -136,10 +138,10 @@ test("a host that the instance does not have is refused at once", () => {
     spec.attributes.system = { duration: 0, constraints };
     return request({}, spec);
   };
-  const check = (constraints: JsonObject): unknown => checkSubmission(asking(constraints), owner, { ...rules, hosts });
+  const check = (constraints: JsonObject): unknown => validate(asking(constraints), hosts);
   const refusal = "host constraint contains invalid hosts: host 'node7' not found";
   expect(() => check({ hostlist: ["node[0-2,7]"] })).toThrow(refusal);
   expect(() => check({ and: [{ properties: ["big"] }, { not: [{ hostlist: ["node1", "node7"] }] }] })).toThrow(refusal);
   check({ or: [{ hostlist: ["node[0-1]"] }, { hostlist: ["node3"] }, { ranks: ["7"] }, { properties: ["node7"] }] });
-  checkSubmission(asking({ hostlist: ["node7"] }), owner, rules);
+  validate(asking({ hostlist: ["node7"] }));
 });
