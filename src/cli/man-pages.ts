@@ -15,24 +15,29 @@ import jobFrobnicatorPage from "../../docs/man/flux-job-frobnicator.md" with { t
 import jobValidatorPage from "../../docs/man/flux-job-validator.md" with { type: "text" };
 import jobPage from "../../docs/man/flux-job.md" with { type: "text" };
 import jobsPage from "../../docs/man/flux-jobs.md" with { type: "text" };
+import housekeepingPage from "../../docs/man/flux-housekeeping.md" with { type: "text" };
+import jobtapPage from "../../docs/man/flux-jobtap.md" with { type: "text" };
 import keygenPage from "../../docs/man/flux-keygen.md" with { type: "text" };
 import kvsPage from "../../docs/man/flux-kvs.md" with { type: "text" };
 import loggerPage from "../../docs/man/flux-logger.md" with { type: "text" };
 import lsattrPage from "../../docs/man/flux-lsattr.md" with { type: "text" };
 import modulePage from "../../docs/man/flux-module.md" with { type: "text" };
 import overlayPage from "../../docs/man/flux-overlay.md" with { type: "text" };
+import perilogRunPage from "../../docs/man/flux-perilog-run.md" with { type: "text" };
 import pgrepPage from "../../docs/man/flux-pgrep.md" with { type: "text" };
 import pingPage from "../../docs/man/flux-ping.md" with { type: "text" };
 import pkillPage from "../../docs/man/flux-pkill.md" with { type: "text" };
 import queuePage from "../../docs/man/flux-queue.md" with { type: "text" };
 import resourcePage from "../../docs/man/flux-resource.md" with { type: "text" };
 import runPage from "../../docs/man/flux-run.md" with { type: "text" };
+import pmiPage from "../../docs/man/flux-pmi.md" with { type: "text" };
 import setattrPage from "../../docs/man/flux-setattr.md" with { type: "text" };
 import shellPage from "../../docs/man/flux-shell.md" with { type: "text" };
 import startPage from "../../docs/man/flux-start.md" with { type: "text" };
 import startlogPage from "../../docs/man/flux-startlog.md" with { type: "text" };
 import submitPage from "../../docs/man/flux-submit.md" with { type: "text" };
 import uptimePage from "../../docs/man/flux-uptime.md" with { type: "text" };
+import updatePage from "../../docs/man/flux-update.md" with { type: "text" };
 import versionPage from "../../docs/man/flux-version.md" with { type: "text" };
 import watchPage from "../../docs/man/flux-watch.md" with { type: "text" };
 
@@ -53,24 +58,29 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   "job-frobnicator": jobFrobnicatorPage,
   "job-validator": jobValidatorPage,
   jobs: jobsPage,
+  housekeeping: housekeepingPage,
+  jobtap: jobtapPage,
   keygen: keygenPage,
   kvs: kvsPage,
   logger: loggerPage,
   lsattr: lsattrPage,
   module: modulePage,
   overlay: overlayPage,
+  "perilog-run": perilogRunPage,
   pgrep: pgrepPage,
   ping: pingPage,
   pkill: pkillPage,
   queue: queuePage,
   resource: resourcePage,
   run: runPage,
+  pmi: pmiPage,
   setattr: setattrPage,
   shell: shellPage,
   start: startPage,
   startlog: startlogPage,
   submit: submitPage,
   uptime: uptimePage,
+  update: updatePage,
   version: versionPage,
   watch: watchPage,
 };

@@ -38,7 +38,7 @@ import { Lifetime } from "./lifetime.ts";
 import { methods } from "./methods.ts";
 import { checkPolicies } from "./policy.ts";
 import { Purge } from "./purge.ts";
-import { Queues } from "./queues.ts";
+import { Queues, setStarted } from "./queues.ts";
 import { restart } from "./restart.ts";
 import { replay } from "./state.ts";
 import { checkpointOperation, readJob } from "./store.ts";
@@ -99,7 +99,7 @@ export default defineModule({
       h,
       core: manager.core,
       index: opened,
-      checkpoint: ({ queues }) => manager.queues.restore(queues),
+      checkpoint: ({ queues }) => restoreQueues(manager, queues, context.config),
       append: (id, line) => {
         manager.eventlogs.append(id, line);
         manager.touch();
@@ -304,6 +304,14 @@ function configure({ queues, purge, housekeeping }: JobManager, config: JsonObje
   purge.configure(config["job-manager"]);
   housekeeping.configure(config);
   queues.configure(config["queues"]);
+}
+
+/** [job-manager] stop-queues-on-restart: those that were started wait for the administrator. */
+function restoreQueues({ queues }: JobManager, saved: readonly JsonObject[], config: JsonObject): void {
+  queues.restore(saved);
+  const table = config["job-manager"];
+  if (!isJsonObject(table) || table["stop-queues-on-restart"] !== true) return;
+  for (const queue of queues.all()) if (queue.started) setStarted(queue, false, "Automatically stopped due to restart", true);
 }
 
 /** Who configures a prolog or epilog gets the plugin that runs it. */

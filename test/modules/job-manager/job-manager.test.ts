@@ -451,6 +451,20 @@ describe("restart", () => {
     await rig.inactive(running);
     await expect(cancelJob(rig.h, done)).rejects.toMatchObject({ message: "job is inactive" });
   });
+
+  test("stops queues that were started when the configuration says so", async () => {
+    const kvs = new FakeKvs();
+    const queues = { a: {}, b: {} };
+    const first = await start({ kvs, config: { queues } });
+    await first.h.rpc("job-manager.queue-start", { name: "a", start: true, all: false });
+    await first.h.rpc("job-manager.queue-start", { name: "b", start: false, reason: "broken", all: false });
+    await first.stop();
+    toStop = [];
+    await start({ kvs, config: { queues, "job-manager": { "stop-queues-on-restart": true } } });
+    const status = (name: string): Promise<JsonObject> => rig.h.rpc("job-manager.queue-status", { name });
+    expect(await status("a")).toEqual({ enable: true, start: false, stop_reason: "Automatically stopped due to restart" });
+    expect(await status("b")).toEqual({ enable: true, start: false, stop_reason: "broken" });
+  });
 });
 
 describe("update and purge", () => {
