@@ -1,7 +1,7 @@
 // The "module" service (RFC 5): loads, lists and ends broker modules (flux-module(1)).
 //
 //   module.load   { path, name?, args? }     path: a built-in module's name, or a .ts or .js file
-//   module.remove { name }
+//   module.remove { name }                   its name, or the file that it came from
 //   module.trace  see trace.ts
 //   module.list → { mods: [{ name, path, idle, status, services, sendqueue, recvqueue }] }
 import { existsSync } from "node:fs";
@@ -26,7 +26,8 @@ export async function serveModule(h: Flux, host: ModuleHost, tracer: Tracer, now
       await host.load(definition, args ?? [], from, name ?? definition.name);
     },
     remove: async (req) => {
-      await host.remove(req.unpack({ name: str }).name);
+      const { name } = req.unpack({ name: str });
+      await host.remove(host.list().find(({ path }) => path === name)?.name ?? name);
     },
     list: allowUser(() => ({
       mods: host.list().map((module) => ({
