@@ -192,7 +192,7 @@ describe("the initial program", () => {
     const statedir = join(box.dir, "state");
     mkdirSync(statedir);
     // A limit on file sizes is what a test can have of a full disk.
-    const script = `trap '' XFSZ; ulimit -f 300; flux start -Sstatedir=${statedir} 'head -c 1000000 /dev/urandom | flux kvs put --raw a=-; flux kvs put --sync b=1'`;
+    const script = `trap '' XFSZ; ulimit -f 300; flux start -Sstatedir=${statedir} 'head -c 1000000 /dev/urandom | flux kvs put --raw a=-; flux kvs put --sync b=1; true'`;
     const { code, stderr } = await box.sh(script);
     expect(stderr).toMatch(/content store: \S+content.sqlite: (disk I\/O error|database or disk is full)/);
     expect(stderr).toContain("flux-kvs: flux_kvs_commit:");

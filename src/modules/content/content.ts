@@ -312,10 +312,12 @@ class Content {
     try {
       await this.#flush();
     } catch (err) {
-      this.#h.log(3, `${this.#cache.dirty} unflushables: ${toFluxError(err).message}`);
+      // Said to whoever goes: what is lost here, nobody else can save.
+      throw new FluxError(toFluxError(err).errno, `${this.#cache.dirty} unflushables: ${toFluxError(err).message}`);
+    } finally {
+      this.#backing = undefined;
+      this.#h.log(7, "content backing store: disabled");
     }
-    this.#backing = undefined;
-    this.#h.log(7, "content backing store: disabled");
   }
 
   #checkpoint(method: string, payload: JsonObject = {}): Promise<JsonObject> {
