@@ -123,7 +123,7 @@ export class ModuleHost {
         await entry.hooks.reconfigure?.(config);
       } catch (err) {
         const error = toFluxError(err);
-        refusal ??= new FluxError(error.errno, `${name}: ${error.message}`);
+        refusal ??= new FluxError(error.errno, `error updating ${name}: ${error.message}`);
       }
     }
     if (refusal !== undefined) throw refusal;

@@ -110,7 +110,7 @@ const load = defineCommand({
     const [path] = args;
     const config = path === undefined ? await parseToml(await Bun.stdin.text(), "") : await readConfig(path);
     return withFlux(async (h) => {
-      await explain("Error loading config object", h.rpc("config.load", config), true);
+      await explain("load", h.rpc("config.load", config), true);
       return 0;
     });
   },

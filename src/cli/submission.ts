@@ -12,6 +12,7 @@ import { type CommandOptions, getAttribute, type Jobspec, type JobspecSettings, 
 import { NOFILE_VARIABLE } from "../os/limits.ts";
 import { counter, flag, list, type OptionSpec, type OptionValues, text, UsageError } from "./command.ts";
 import { applyEnvironmentRules, systemErrorText } from "./environment-rules.ts";
+import { printError } from "./output.ts";
 import { applyRlimitRules } from "./rlimit-rules.ts";
 
 // ---- options
@@ -262,7 +263,11 @@ async function dependenciesOf({ dependency, beginTime }: Pick<SubmissionOptions,
       const { parseMoment } = await import("./moment.ts");
       const moment = parseMoment(uri.slice("begin-time:".length));
       entries.push({ scheme: "begin-time", value: String(moment) });
-    } else entries.push(uriEntry(uri, "dependency"));
+    } else {
+      const entry = uriEntry(uri, "dependency");
+      if (entry["scheme"] === "after") printError("dependency scheme 'after' is deprecated, use 'afterstart'");
+      entries.push(entry);
+    }
   }
   return entries;
 }

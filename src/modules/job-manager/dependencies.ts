@@ -38,7 +38,8 @@ export interface DependencyPorts {
   readonly raise: (job: Job, type: string, severity: number, note: string) => void;
 }
 
-const BEGIN_TIME = /^\d+(\.\d*)?$/;
+/** Nothing is 0, as strtod(3) has it. */
+const BEGIN_TIME = /^(\d+(\.\d*)?)?$/;
 
 export class Dependencies {
   readonly #ports: DependencyPorts;

@@ -195,7 +195,7 @@ export function createManager(h: Flux, context: ModuleContext, index?: JobIndex)
   const raise = (job: Job, exception: Exception): void => raiseException(h, core, job, exception);
   const raiseAsOwner = (job: Job, type: string, severity: number, note: string): void => raise(job, { type, severity, note, userid: owner });
   const raiseSafely = (job: Job, type: string, severity: number, note: string): void =>
-    logFailure(h, job, () => raise(job, { type, severity, note }));
+    logFailure(h, job, () => raiseAsOwner(job, type, severity, note));
   const queues = new Queues();
   const eventlogs = new Eventlogs({ commit: (operations, lazy, ids) => commitEventlogs(h, index, operations, lazy, ids), log: (text) => h.log(2, text) });
   const journal = new Journal({

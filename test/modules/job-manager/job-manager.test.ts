@@ -303,7 +303,7 @@ describe("dependencies", () => {
     rig.exec.end(first, 0);
     await eventually(() => rig.exec.running.has(good));
     await rig.inactive(bad);
-    expect(contextOf(bad, "exception")).toEqual({ type: "dependency", severity: 0, note: `dependency after-failure=${first} can never be satisfied` });
+    expect(contextOf(bad, "exception")).toEqual({ type: "dependency", severity: 0, note: `dependency after-failure=${first} can never be satisfied`, userid: process.getuid?.() ?? 0 });
     const late = await rig.submit({ system: { dependencies: [{ scheme: "afterany", value: String(first) }] } });
     expect(rig.kvs.names(late).slice(0, 3)).toEqual(["submit", "dependency-add", "dependency-remove"]);
     await expect(rig.submit({ system: { dependencies: [{ scheme: "afternotok", value: String(first) }] } })).rejects.toMatchObject({
