@@ -6,8 +6,8 @@ import { decodeJsonObject, encodeJson, type JsonObject } from "../../formats/jso
 import { errno, FluxError } from "../../message/errno.ts";
 import { decompressLz4Block } from "./lz4.ts";
 
-/** Files smaller than this are always read through when they are opened. */
-const CHECK_ALWAYS_BYTES = 32 * 1024 * 1024;
+/** Files smaller than this are read through when they are opened. */
+const CHECK_MAX_BYTES = 32 * 1024 * 1024;
 
 export interface DatabaseOptions {
   readonly journal_mode: string;
@@ -201,8 +201,8 @@ function open(path: string, options: DatabaseOptions): Database {
     db.run(`PRAGMA cache_size = -${CACHE_KIB}`);
     db.run(`PRAGMA synchronous = ${options.synchronous}`);
     if (options.maxPages !== undefined) db.run(`PRAGMA max_page_count = ${options.maxPages}`);
-    // Reading all of a large file takes seconds: that is for those that were not closed.
-    if (!wasClosed || size_bytes < CHECK_ALWAYS_BYTES) quickCheck(db);
+    // Reading all of a large file takes seconds. SQLite itself notices damage where it reads.
+    if (size_bytes < CHECK_MAX_BYTES) quickCheck(db);
     db.run("CREATE TABLE IF NOT EXISTS objects(hash BLOB PRIMARY KEY, size INT, object BLOB, epoch INT DEFAULT 0)");
     db.run("CREATE TABLE IF NOT EXISTS checkpt_v2(id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, value TEXT)");
     addEpochColumn(db);

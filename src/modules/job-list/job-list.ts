@@ -153,10 +153,10 @@ class JobList {
   async #readKept(): Promise<JobId[]> {
     const directory = await keptDirectory(this.#h);
     if (directory === undefined) return [];
-    const { ids, index } = unpack(await this.#h.rpc("job-manager.inactive-list"), { ids: arr(jobid), index: opt(str) });
-    if (index === undefined) return [];
+    const { ids, index } = unpack(await this.#h.rpc("job-manager.inactive-list"), { ids: json, index: opt(str) });
+    if (index === undefined || !Array.isArray(ids)) return [];
     const kept = KeptList.open(this.#h, this.#context.clock, directory, index);
-    this.#known = new Set(ids);
+    this.#known = new Set(ids as readonly JobId[]);
     const taken: JobId[] = [];
     const strange: JobId[] = [];
     let looked = 0;

@@ -12,8 +12,9 @@ import { type EventlogEntry, parseEventlog } from "../../formats/eventlog.ts";
 import type { JobId } from "../../formats/fluid.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError } from "../../message/errno.ts";
-import { arr, bool, def, jobid, obj, opt } from "../../message/unpack.ts";
+import { bool, def, obj, opt } from "../../message/unpack.ts";
 import { type Job, jobspecOf } from "./job.ts";
+import { nextTurn } from "./turn.ts";
 
 export interface JournalRecord {
   readonly id: JobId;
@@ -41,6 +42,14 @@ export interface JournalOptions {
 
 /** Lookups of inactive jobs that are under way at once. */
 const WINDOW = 64;
+/** Jobs passed over in one turn of the event loop. */
+const SLICE = 5000;
+
+/** There may be very many ids: what isn't one never matches. */
+const array = (value: unknown, path: string): readonly unknown[] => {
+  if (Array.isArray(value)) return value as readonly unknown[];
+  throw new FluxError(errno.EPROTO, `${path} must be an array`);
+};
 
 export class Journal {
   readonly #options: JournalOptions;
@@ -79,7 +88,7 @@ export class Journal {
 
   /** Takes a request; the caller returns DEFERRED. Throws FluxError EPROTO. */
   listen(request: Request): void {
-    const { allow, deny, full, except } = request.unpack({ allow: opt(obj), deny: opt(obj), full: def(bool, false), except: def(arr(jobid), []) });
+    const { allow, deny, full, except } = request.unpack({ allow: opt(obj), deny: opt(obj), full: def(bool, false), except: def(array, []) });
     if (!request.isStreaming) throw new FluxError(errno.EPROTO, "job-manager.events requires streaming RPC flag");
     this.flush();
     const listener: Listener = { request, wants: filter(allow, deny), waiting: [] };
@@ -87,8 +96,7 @@ export class Journal {
     this.#listeners.add(listener);
     request.onCancel(() => void this.#listeners.delete(listener));
     if (!full) return this.#backlog(listener, active);
-    const kept = new Set(except);
-    this.#sendInactive(listener, this.#options.inactiveIds().filter((id) => !kept.has(id))).then(
+    this.#sendInactive(listener, this.#options.inactiveIds(), new Set(except)).then(
       () => this.#backlog(listener, active),
       (err: unknown) => {
         this.#listeners.delete(listener);
@@ -104,11 +112,21 @@ export class Journal {
     this.#listeners.clear();
   }
 
-  async #sendInactive(listener: Listener, ids: readonly JobId[]): Promise<void> {
-    for (let start = 0; start < ids.length && listener.request.isOpen; start += WINDOW) {
-      const records = await Promise.all(ids.slice(start, start + WINDOW).map((id) => this.#options.readInactive(id)));
+  async #sendInactive(listener: Listener, ids: readonly JobId[], kept: ReadonlySet<unknown>): Promise<void> {
+    let window: JobId[] = [];
+    const send = async (): Promise<void> => {
+      const records = await Promise.all(window.map((id) => this.#options.readInactive(id)));
+      window = [];
       for (const record of records) if (record !== undefined) respond(listener, record);
+    };
+    let passed = 0;
+    for (const id of ids) {
+      if (!listener.request.isOpen) return;
+      if (kept.has(id)) {
+        if (++passed % SLICE === 0) await nextTurn();
+      } else if (window.push(id) === WINDOW) await send();
     }
+    await send();
   }
 
   #backlog(listener: Listener, active: readonly JournalRecord[]): void {
