@@ -134,6 +134,18 @@ describe("after SIGKILL of the broker", () => {
   }, 60_000);
 });
 
+test("when the machine itself went down, every eventlog is read: the index may lack what the KVS has", async () => {
+  await using box = sandbox();
+  const state = stateDirectory(box);
+  const before = await crash(box, state, "flux run true; flux submit --urgency=hold true; sleep 0.5");
+  const index = new Database(join(state, "job-index.sqlite"));
+  index.run("UPDATE meta SET value = 'another boot' WHERE name = 'boot'");
+  index.run("DELETE FROM jobs");
+  index.close();
+  const { stdout } = await runOn(box, state, "flux jobs -a -no '{id} {status_abbrev}'");
+  expect(lines(stdout)).toEqual([`${lines(before.stdout)[0]} S`, expect.stringMatching(/ CD$/)]);
+}, 20_000);
+
 describe("a database that is not whole", () => {
   const damage: Readonly<Record<string, (path: string) => void>> = {
     truncated: (path) => truncateSync(path, 20_000),
