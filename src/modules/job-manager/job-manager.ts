@@ -12,7 +12,7 @@
 // The parts: state.ts says what events do, job.ts what a job needs, core.ts brings events and needs together; the other
 // files are one partner or request each. What happens in one turn of the event loop is stored and told at its end.
 import type { Flux } from "../../client/flux.ts";
-import { kvsCommit, kvsCommitDurably, type KvsOp } from "../../client/kvs.ts";
+import { kvsCommit, kvsCommitDurably, type KvsOp, kvsWatch } from "../../client/kvs.ts";
 import { defineModule, type ModuleContext, type ModuleHooks } from "../../client/module.ts";
 import { STATE } from "../../client/jobs.ts";
 import { parseEventlog } from "../../formats/eventlog.ts";
@@ -233,7 +233,7 @@ export function createManager(h: Flux, context: ModuleContext, index?: JobIndex)
   });
   const history = new History((id) => core.active.has(id) || core.inactive.has(id));
   const methodTable: Record<string, Method | OpenMethod> = {};
-  const lifetime: Lifetime = new Lifetime({ h, core });
+  const lifetime: Lifetime = new Lifetime({ log: (level, text) => h.log(level, text), watch: () => kvsWatch(h, "resource.R", { waitCreate: true }), core });
   const plugins = builtins({ dependencies: () => dependencies, history: () => history, queues, expiration_s: () => lifetime.expiration_s });
   const jobtap: Jobtap = new Jobtap({ h, clock, owner, core, raise: raiseAsOwner, methods: methodTable }, plugins);
   const purge: Purge = new Purge({

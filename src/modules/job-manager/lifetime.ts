@@ -1,24 +1,33 @@
 // Lifetime: when the instance's resources expire (execution.expiration of resource.R in the KVS), and what a change of that means
 // for jobs: those that run without a duration of their own, and got theirs from the instance, get the new one.
-import type { Flux } from "../../client/flux.ts";
 import { STATE } from "../../client/jobs.ts";
-import { kvsWatch } from "../../client/kvs.ts";
-import { formatJobId } from "../../formats/fluid.ts";
-import { decodeJsonObject, isJsonObject } from "../../formats/json.ts";
+import { formatJobId, type JobId } from "../../formats/fluid.ts";
+import { formatSignificant } from "../../formats/fsd.ts";
+import { decodeJsonObject, isJsonObject, type JsonObject } from "../../formats/json.ts";
 import { errno, isErrno, toFluxError } from "../../message/errno.ts";
-import type { Core } from "./core.ts";
-import { jobspecOf, systemAttribute } from "./job.ts";
+import { type Job, jobspecOf, systemAttribute } from "./job.ts";
 
 /** Seconds that two expirations may differ by and be the same. */
 const SAME_S = 1e-5;
 
+export interface LifetimePorts {
+  readonly log: (level: 3 | 6, text: string) => void;
+  /** Values of resource.R, now and after every change. */
+  readonly watch: () => AsyncIterable<Uint8Array>;
+  readonly core: {
+    readonly active: ReadonlyMap<JobId, Job>;
+    readonly running: number;
+    post(job: Job, name: string, context: JsonObject): unknown;
+  };
+}
+
 export class Lifetime {
-  readonly #options: { readonly h: Flux; readonly core: Core };
+  readonly #ports: LifetimePorts;
   #expiration_s: number | undefined;
   #stopped = false;
 
-  constructor(options: { readonly h: Flux; readonly core: Core }) {
-    this.#options = options;
+  constructor(ports: LifetimePorts) {
+    this.#ports = ports;
   }
 
   /** Seconds since the epoch; 0 is never, or not known yet. */
@@ -28,10 +37,8 @@ export class Lifetime {
 
   /** Follows the expiration until stop(). */
   watch(): void {
-    const { h } = this.#options;
     this.#follow().catch((err: unknown) => {
-      if (this.#stopped || h.isClosed || isErrno(err, errno.ENOSYS)) return;
-      h.log(3, `resource.R can't be watched: ${toFluxError(err).message}`);
+      if (!this.#stopped && !isErrno(err, errno.ENOSYS)) this.#ports.log(3, `resource.R can't be watched: ${toFluxError(err).message}`);
     });
   }
 
@@ -40,7 +47,7 @@ export class Lifetime {
   }
 
   async #follow(): Promise<void> {
-    for await (const value of kvsWatch(this.#options.h, "resource.R", { waitCreate: true })) {
+    for await (const value of this.#ports.watch()) {
       if (this.#stopped) return;
       const { execution } = decodeJsonObject(Buffer.from(value).toString());
       const expiration = isJsonObject(execution) ? execution["expiration"] : undefined;
@@ -49,19 +56,27 @@ export class Lifetime {
   }
 
   changed(expiration_s: number): void {
-    const { h, core } = this.#options;
+    const { log, core } = this.#ports;
     const before_s = this.#expiration_s;
     this.#expiration_s = expiration_s;
     if (before_s === undefined || Math.abs(expiration_s - before_s) < SAME_S || core.running === 0) return;
-    h.log(6, `resource expiration updated from ${before_s.toFixed(2)} to ${expiration_s.toFixed(2)}`);
+    log(6, `resource expiration updated from ${before_s.toFixed(2)} to ${expiration_s.toFixed(2)} (${changeText(before_s, expiration_s)})`);
     for (const job of [...core.active.values()]) {
       if (job.facts.state !== STATE.RUN) continue;
       const execution = job.facts.R?.["execution"];
       const own = isJsonObject(execution) ? execution["expiration"] : undefined;
       const duration = systemAttribute(jobspecOf(job), "duration") ?? 0;
       if (typeof own !== "number" || duration !== 0) continue;
-      h.log(6, `updated expiration of ${formatJobId(job.id, "f58")} from ${own.toFixed(2)} to ${expiration_s.toFixed(2)}`);
+      log(6, `updated expiration of ${formatJobId(job.id, "f58")} from ${own.toFixed(2)} to ${expiration_s.toFixed(2)} (${changeText(own, expiration_s)})`);
       core.post(job, "resource-update", { expiration: expiration_s });
     }
   }
+}
+
+/** "+540"; an expiration of 0 is without end. */
+function changeText(before_s: number, after_s: number): string {
+  if (before_s === 0) return "-inf";
+  if (after_s === 0) return "+inf";
+  const difference = formatSignificant(Math.abs(after_s - before_s), 6);
+  return `${after_s < before_s ? "-" : "+"}${difference}`;
 }

@@ -2,12 +2,15 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { defineModule, type ModuleDefinition } from "../../../src/client/module.ts";
 import { DEFERRED, type Request } from "../../../src/client/request.ts";
-import { cancelJob } from "../../../src/client/jobs.ts";
+import { cancelJob, STATE } from "../../../src/client/jobs.ts";
 import type { JobId } from "../../../src/formats/fluid.ts";
 import { formatJobId } from "../../../src/formats/fluid.ts";
 import type { JsonObject } from "../../../src/formats/json.ts";
 import { int, obj, unpack } from "../../../src/message/unpack.ts";
 import { errno, FluxError } from "../../../src/message/errno.ts";
+import { type Job, newJob } from "../../../src/modules/job-manager/job.ts";
+import { Lifetime } from "../../../src/modules/job-manager/lifetime.ts";
+import { NEW_JOB } from "../../../src/modules/job-manager/state.ts";
 import { Changes, FakeKvs, type Rig, startRig } from "./fakes.ts";
 
 interface Program {
@@ -189,4 +192,25 @@ describe("housekeeping", () => {
     await rig.inactive(next);
     expect(rexec.signals).toEqual([15]);
   });
+});
+
+test("jobs without a duration of their own follow the expiration of the instance", () => {
+  const posted: [JobId, string, unknown][] = [];
+  const running = (id: JobId, duration: number): Job => ({
+    ...newJob(id, { ...NEW_JOB, state: STATE.RUN, R: { version: 1, execution: { R_lite: [], starttime: 0, expiration: 1000 } } }),
+    decoded: { attributes: { system: { duration } } },
+  });
+  const active = new Map([running(1n, 0), running(2n, 600)].map((job) => [job.id, job]));
+  const logged: string[] = [];
+  const lifetime = new Lifetime({
+    log: (_level, text) => logged.push(text),
+    watch: async function* () {},
+    core: { active, running: 2, post: (job, name, context) => posted.push([job.id, name, context]) },
+  });
+  lifetime.changed(1000);
+  expect(posted).toEqual([]);
+  lifetime.changed(1540);
+  expect(posted).toEqual([[1n, "resource-update", { expiration: 1540 }]]);
+  expect(lifetime.expiration_s).toBe(1540);
+  expect(logged).toEqual(["resource expiration updated from 1000.00 to 1540.00 (+540)", "updated expiration of ƒ2 from 1000.00 to 1540.00 (+540)"]);
 });
