@@ -40,6 +40,13 @@ import uptimePage from "../../docs/man/flux-uptime.md" with { type: "text" };
 import updatePage from "../../docs/man/flux-update.md" with { type: "text" };
 import versionPage from "../../docs/man/flux-version.md" with { type: "text" };
 import watchPage from "../../docs/man/flux-watch.md" with { type: "text" };
+import allocPage from "../../docs/man/flux-alloc.md" with { type: "text" };
+import batchPage from "../../docs/man/flux-batch.md" with { type: "text" };
+import bulksubmitPage from "../../docs/man/flux-bulksubmit.md" with { type: "text" };
+import proxyPage from "../../docs/man/flux-proxy.md" with { type: "text" };
+import uriPage from "../../docs/man/flux-uri.md" with { type: "text" };
+import pstreePage from "../../docs/man/flux-pstree.md" with { type: "text" };
+import multiProgPage from "../../docs/man/flux-multi-prog.md" with { type: "text" };
 
 export const MAN_PAGES: Readonly<Record<string, string>> = {
   R: RPage,
@@ -83,4 +90,11 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   update: updatePage,
   version: versionPage,
   watch: watchPage,
+  alloc: allocPage,
+  batch: batchPage,
+  bulksubmit: bulksubmitPage,
+  proxy: proxyPage,
+  uri: uriPage,
+  pstree: pstreePage,
+  "multi-prog": multiProgPage,
 };

@@ -1,0 +1,115 @@
+// Jobs on a real terminal: `flux run -o pty.interactive` and `flux alloc`, driven through a pseudo-terminal of the test's own.
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { shellExitCode } from "../../src/os/signals.ts";
+import { type PtyChild, spawnPty } from "../../src/os/pty.ts";
+import { FLUX, type Instance, startInstance, userEnvironment } from "./flux.ts";
+
+let instance: Instance;
+beforeAll(async () => {
+  instance = await startInstance(2);
+});
+afterAll(() => instance.stop());
+
+interface Terminal {
+  readonly child: PtyChild;
+  type(text: string): void;
+  /** Resolves when the text has been shown since the last call; rejects when the program ends without. */
+  shows(text: string | RegExp): Promise<void>;
+  /** All that was shown. */
+  readonly screen: string;
+  readonly code: Promise<number>;
+}
+
+function terminal(args: readonly string[]): Terminal {
+  let screen = "";
+  let from = 0;
+  let waiting: { text: string | RegExp; resolve: () => void; reject: (err: Error) => void } | undefined;
+  const check = (): void => {
+    if (waiting === undefined) return;
+    const fresh = screen.slice(from);
+    const match = typeof waiting.text === "string" ? fresh.indexOf(waiting.text) : fresh.search(waiting.text);
+    if (match < 0) return;
+    from = screen.length;
+    waiting.resolve();
+    waiting = undefined;
+  };
+  const child = spawnPty({
+    argv: [FLUX, ...args],
+    env: userEnvironment({ FLUX_URI: instance.uri, TMPDIR: instance.folder, PS1: "prompt> ", ENV: "/dev/null", SHELL: "/bin/sh" }),
+    cwd: "/",
+    size: { columns: 101, rows: 31 },
+    onData(chunk) {
+      screen += Buffer.from(chunk).toString();
+      check();
+    },
+  });
+  const code = child.exited.then(({ status }) => {
+    waiting?.reject(new Error(`ended without ${String(waiting.text)}: ${screen}`));
+    return shellExitCode(status);
+  });
+  return {
+    child,
+    type: (text) => child.write(text),
+    shows: (text) =>
+      new Promise((resolve, reject) => {
+        waiting = { text, resolve, reject };
+        check();
+      }),
+    get screen() {
+      return screen;
+    },
+    code,
+  };
+}
+
+test("a shell as a job: window size, a resize, ctrl-C for what runs in it, its exit code", async () => {
+  const tty = terminal(["run", "-o", "pty.interactive", "sh"]);
+  await tty.shows("prompt> ");
+  tty.type("stty size; tty\n");
+  await tty.shows(/31 101\r\n\/dev\/pts\/\d+/);
+  tty.child.resize({ columns: 66, rows: 44 });
+  tty.type("until test \"$(stty size)\" = '44 66'; do :; done; echo re''sized\n");
+  await tty.shows("resized");
+  tty.type("echo be''gun; sleep 600\n");
+  await tty.shows("begun");
+  tty.type("\x03");
+  await tty.shows("prompt> ");
+  tty.type("exit 5\n");
+  expect(await tty.code).toBe(5);
+  expect(tty.screen).toContain("[detached: session exiting]");
+});
+
+test("ctrl-\\ leaves the job alone; flux job attach comes back to it", async () => {
+  const first = terminal(["run", "-o", "pty.interactive", "sh"]);
+  await first.shows("prompt> ");
+  first.type("word=kept; echo JOB=$FLUX_JOB_ID.\n");
+  await first.shows(/JOB=ƒ\w+\./);
+  const id = /JOB=(ƒ\w+)\./.exec(first.screen)?.[1] ?? "";
+  first.type("\x1c");
+  expect(await first.code).toBe(0);
+  expect(first.screen).toContain("[detached: Client requested detach]");
+  expect((await instance.flux(["jobs", "-no", "{state}", id])).stdout).toBe("RUN\n");
+  const second = terminal(["job", "attach", id]);
+  // Nothing was shown since: the shell waits at its prompt.
+  second.type("echo $word; exit 6\n");
+  await second.shows("kept\r\n");
+  expect(await second.code).toBe(6);
+});
+
+test("flux alloc: a shell in an instance of its own; exit gives the resources back", async () => {
+  const tty = terminal(["alloc", "-N2"]);
+  await tty.shows("prompt> ");
+  tty.type("flux uptime\n");
+  await tty.shows(/depth 1, {2}size 2/);
+  tty.type("flux run -N2 -l stty size; flux run -o pty.interactive tty\n");
+  await tty.shows(/\/dev\/pts\/\d+/);
+  tty.type("exit\n");
+  expect(await tty.code).toBe(0);
+  expect((await instance.flux(["jobs", "-n"])).stdout).toBe("");
+});
+
+test("without a terminal, input and output pass through the job's terminal", async () => {
+  const { stdout, code } = await instance.flux(["run", "-o", "pty.interactive", "sh", "-c", "stty -echo; echo ready; read line; echo got $line; exit 4"], { input: "typed\n" });
+  expect(stdout).toContain("got typed");
+  expect(code).toBe(4);
+});
