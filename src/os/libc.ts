@@ -32,6 +32,7 @@ function open() {
     tcgetpgrp: { args: ["i32"], returns: "i32" },
     tcsetpgrp: { args: ["i32", "i32"], returns: "i32" },
     signal: { args: ["i32", "u64"], returns: "u64" },
+    dlopen: { args: ["ptr", "i32"], returns: "ptr" },
     sigaction: { args: ["i32", "ptr", "ptr"], returns: "i32" },
   }).symbols;
 }

@@ -6,6 +6,7 @@
 import { dlopen, ptr } from "bun:ffi";
 
 import { errno, FluxError } from "../message/errno.ts";
+import { cstring, libc } from "../os/libc.ts";
 import { withDefaultSignals } from "../os/default-signals.ts";
 import type { PmiClient } from "./client.ts";
 import { checkSize, checkWord, DEFAULT_LIMITS } from "./wire.ts";
@@ -45,24 +46,34 @@ const NOTHING = { args: [], returns: "i32" } as const;
  * may not be used.
  */
 export function openPmiLibrary(kind: PmiLibraryKind, options: PmiLibraryOptions = {}): PmiClient {
-  const path = find(options.path === undefined ? NAMES[kind] : [options.path]);
+  const path = find(options.path === undefined ? NAMES[kind] : [options.path], kind === "libpmi" ? "PMI_Init" : "PMI2_Init");
   if (options.noFlux === true && hasSymbol(path, FLUX_SYMBOL)) throw new FluxError(errno.EPERM, `${path}: this is Flux's own library`);
   if (kind === "libpmi" && hasSymbol(path, CRAY_SYMBOL)) throw new FluxError(errno.EPERM, `${path}: refusing to use Cray's libpmi.so: its libpmi2.so does better`);
   return kind === "libpmi" ? openFirst(path) : openSecond(path);
 }
 
-/** The first of these names that the system opens. */
-function find(names: readonly string[]): string {
+/** The first of these names that the system opens and that has the function `symbol`. */
+function find(names: readonly string[], symbol: string): string {
   let reason = "";
   for (const name of names) {
     try {
-      dlopen(name, {}).close();
+      dlopen(name, { [symbol]: NOTHING }).close();
+      openForPlugins(name);
       return name;
     } catch (error) {
       reason ||= error instanceof Error ? error.message : String(error);
     }
   }
-  throw new FluxError(errno.ENOENT, `${names[0]} cannot be loaded: ${reason.split("\n")[0]}`);
+  throw new FluxError(errno.ENOENT, `${names[0]}: ${reason.split("\n")[0]}`);
+}
+
+const RTLD_NOW = 2;
+const RTLD_GLOBAL = 0x100;
+
+/** Slurm's library loads plugins that take functions from it: it must be open for everybody, which Bun's own dlopen does not do. */
+function openForPlugins(name: string): void {
+  const opened = libc().dlopen(ptr(cstring(name)), RTLD_NOW | RTLD_GLOBAL);
+  if (opened === null) throw new FluxError(errno.ENOENT, `${name} cannot be opened for its plugins`);
 }
 
 function hasSymbol(path: string, name: string): boolean {
@@ -204,10 +215,6 @@ function mustSucceed(path: string): (name: string, call: () => number) => void {
 function checkPair(key: string, value: string): void {
   checkWord("key", key, DEFAULT_LIMITS.keyMax_bytes);
   checkSize(`value of ${key}`, value, DEFAULT_LIMITS.valueMax_bytes);
-}
-
-function cstring(text: string): Uint8Array {
-  return Buffer.from(`${text}\0`);
 }
 
 function textOf(buffer: Uint8Array): string {

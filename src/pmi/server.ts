@@ -270,7 +270,7 @@ function handleFinalize(state: State, client: Client): void {
 }
 
 function handleAbort(state: State, client: Client, message: PmiMessage): void {
-  const text = message.get("message") ?? message.get("error_msg") ?? message.get("msg") ?? "";
+  const text = message.get("message") ?? message.get("error_msg") ?? message.get("msg") ?? "aborted";
   state.options.onAbort?.(client.rank, numberOf(message, "exitcode") ?? 1, text);
   if (client.phase === "closed") return;
   state.options.trace?.(client.rank, "S", "");
