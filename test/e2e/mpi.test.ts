@@ -1,0 +1,73 @@
+// MPICH's programs as our jobs: 1 to 32 ranks on 1 to 4 brokers; abort; spawn.
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { lacks } from "../support/needs.ts";
+import { type Instance, run, startInstance } from "./flux.ts";
+
+const isWithout = lacks("libmpich-dev");
+const folder = mkdtempSync(join(tmpdir(), "mpi-e2e-"));
+const program = join(folder, "programs");
+
+let instance: Instance;
+beforeAll(async () => {
+  if (isWithout) return;
+  const { code, stderr } = await run(["mpicc.mpich", "-o", program, join(import.meta.dir, "mpi/programs.c")]);
+  if (code !== 0) throw new Error(`mpicc failed: ${stderr}`);
+  instance = await startInstance(4);
+});
+afterAll(async () => {
+  rmSync(folder, { recursive: true, force: true });
+  if (!isWithout) await instance.stop();
+});
+
+/** More ranks than cores: by the number of each node's tasks. */
+const job = (nodes: number, ranks: number, ...words: string[]) =>
+  instance.flux(["run", `--nodes=${nodes}`, `--tasks-per-node=${ranks / nodes}`, program, ...words]);
+
+describe.skipIf(isWithout)("an MPI program", () => {
+  test.each([
+    [1, 1],
+    [1, 2],
+    [2, 2],
+    [1, 8],
+    [4, 8],
+    [4, 32],
+  ])("on %d nodes with %d ranks", async (nodes, ranks) => {
+    const total = (ranks * (ranks - 1)) / 2;
+    if (ranks <= 8) {
+      const hello = await job(nodes, ranks, "hello");
+      expect(hello.stdout.trimEnd().split("\n").sort()).toEqual(Array.from({ length: ranks }, (_, rank) => `hello from ${rank} of ${ranks}`).sort());
+      expect(await job(nodes, ranks, "ring")).toEqual({ stdout: `ring ${total}\n`, stderr: "", code: 0 });
+    }
+    expect(await job(nodes, ranks, "allreduce")).toEqual({ stdout: `allreduce ${total + ranks}\n`, stderr: "", code: 0 });
+  });
+
+  test("aborts: an exception says so, all tasks end", async () => {
+    const { stderr, code } = await job(2, 2, "abort", "7");
+    expect(stderr).toMatch(/job\.exception \S+ type=exec severity=0 PMI_Abort: aborted\n/);
+    expect(stderr).toContain("application called MPI_Abort(MPI_COMM_WORLD, 7)");
+    expect(code).toBe(143);
+    expect((await instance.flux(["jobs", "-a", "-c1", "-no", "{result} {exception.type}"])).stdout).toBe("FAILED exec\n");
+  });
+
+  test("alone, aborts with its exit code", async () => {
+    expect((await job(1, 1, "abort", "7")).code).toBe(7);
+  });
+
+  test("may not spawn, and is told", async () => {
+    expect((await job(1, 2, "spawn")).stdout).toBe("spawn refused\nspawn refused\n");
+  });
+
+  test("knows which ranks share a node, however they are placed", async () => {
+    const mapping = (taskmap: string) => instance.flux(["run", "-N2", "--tasks-per-node=2", `--taskmap=${taskmap}`, "flux", "pmi", "get", "PMI_process_mapping", "flux.taskmap"]);
+    expect((await mapping("block")).stdout).toBe("(vector,(0,2,2))\n{\"version\":1,\"map\":[[0,2,2,1]]}\n");
+    expect((await mapping("cyclic")).stdout).toBe("(vector,(0,2,1),(0,2,1))\n{\"version\":1,\"map\":[[0,2,1,2]]}\n");
+  });
+
+  test("flux pmi runs as a job", async () => {
+    const { stdout } = await instance.flux(["run", "-N4", "--tasks-per-node=2", "flux", "pmi", "exchange", "--count=3"]);
+    expect(stdout).toMatch(/^(\S+: completed pmi exchange on 8 tasks in \d+\.\d{3}s\.\n){3}$/);
+  });
+});
