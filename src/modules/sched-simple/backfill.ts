@@ -33,7 +33,7 @@ interface Candidate<T> extends Entry<T> {
 
 /** Shapes that are remembered. */
 const SHAPES_MAX = 10_000;
-/** Jobs that are looked at between two places to pause. */
+/** Jobs that are passed over between two places to pause. */
 const PAUSE_AFTER = 64;
 /** With more reservations than this, moving them all forward waits for COMPRESS_INTERVAL_S. */
 const COMPRESS_AT_ONCE = 8;
@@ -60,6 +60,8 @@ export class BackfillLane<T extends WaitingJob> implements Lane<T> {
   /** A job that can't be planned makes those behind it wait: nobody is looked at until something changes. */
   #blocked = false;
   #round = 0;
+  /** The last job was more than a look at what is known: a place to pause. */
+  #tried = false;
 
   constructor(starter: Starter<T> & { readonly future: Future }, depth: number) {
     this.#starter = starter;
@@ -155,10 +157,10 @@ export class BackfillLane<T extends WaitingJob> implements Lane<T> {
     this.#round++;
     let looked = 0;
     for (const entry of all ? this.#order.sorted : added) {
-      if (++looked % PAUSE_AFTER === 0) yield undefined;
+      if (this.#tried || ++looked % PAUSE_AFTER === 0) yield undefined;
+      this.#tried = false;
       if (entry.gone) continue;
       if (!this.#starter.pool.hasFree && this.#reserved.length >= this.#depth) break; // nothing is left to give or to promise
-      const hadReservation = entry.reservation !== undefined;
       const outcome = this.#consider(entry, now());
       if (outcome === "blocks") {
         this.#blocked = true;
@@ -167,7 +169,7 @@ export class BackfillLane<T extends WaitingJob> implements Lane<T> {
       if (outcome !== "waits") {
         this.#order.remove(entry.id);
         yield outcome;
-      } else if (entry.reservation !== undefined && !hadReservation) yield undefined; // it took time
+      }
     }
     if (!all) return;
     this.#unforeseen = false;
@@ -240,6 +242,7 @@ export class BackfillLane<T extends WaitingJob> implements Lane<T> {
         this.#failed(shape, duration);
       }
       if (!this.#mayReserve(entry)) return "waits";
+      this.#tried = true;
       const planned = earliest(pool, future.timeline, request, pool.eligible(request.constraint), now, duration);
       if (planned === undefined) {
         // Nodes that are down hold nobody else up. Jobs without an end do: else this one might never have its turn.
@@ -263,6 +266,7 @@ export class BackfillLane<T extends WaitingJob> implements Lane<T> {
     const { pool, future } = this.#starter;
     const { timeline } = future;
     const { job } = entry;
+    this.#tried = true;
     const R = pool.alloc(job.id, job.request, timeline.window(now, now + duration));
     if (R === INSUFFICIENT) return undefined;
     const head = this.#reserved[0];
