@@ -2,7 +2,8 @@ import { afterEach, expect, test } from "bun:test";
 
 import type { Flux } from "../../../src/client/flux.ts";
 import { defineModule } from "../../../src/client/module.ts";
-import { jobKvsPath } from "../../../src/formats/fluid.ts";
+import { formatJobId, jobKvsPath } from "../../../src/formats/fluid.ts";
+import { IdSet } from "../../../src/formats/idset.ts";
 import type { JsonObject } from "../../../src/formats/json.ts";
 import { Rset } from "../../../src/formats/rset.ts";
 import { errno } from "../../../src/message/errno.ts";
@@ -11,7 +12,7 @@ import resource from "../../../src/modules/resource/resource.ts";
 import sched from "../../../src/modules/sched-simple/sched-simple.ts";
 import { depthOf, parseSettings } from "../../../src/modules/sched-simple/settings.ts";
 import { type Cluster, startCluster } from "../../support/cluster.ts";
-import { fakeGroups, fakeKvs, until } from "../resource/fakes.ts";
+import { fakeGroups, fakeKvs, member, until } from "../resource/fakes.ts";
 
 const FIRST_ID = 2n ** 60n;
 const CONFIG = { resource: { noverify: true, config: [{ hosts: "test[0-3]", cores: "0-1" }] } };
@@ -140,6 +141,53 @@ test("jobs that run already keep what they have; one whose R is lost is killed",
   await until(() => manager.raised.length === 1, "an exception is raised");
   expect(manager.raised[0]).toMatchObject({ id: FIRST_ID + 1n, type: "scheduler-restart", severity: 0 });
   expect(Rset.parse((await h.rpc("sched.resource-status"))["allocated"]).ranks.toString()).toBe("0");
+});
+
+test("jobs that wait are told when they will start, and told again when that changes", async () => {
+  const { h, manager, answer } = await start({ args: ["queue-policy=conservative"] });
+  expect(manager.ready()).toEqual({ mode: "limited", limit: 1000 });
+  manager.alloc(FIRST_ID, 7, { duration: 1000 });
+  const { R } = (await answer(FIRST_ID)) ?? {};
+  manager.alloc(FIRST_ID + 1n, 8, { duration: 60 });
+  manager.alloc(FIRST_ID + 2n, 1, { duration: 5000 });
+  manager.alloc(FIRST_ID + 3n, 1, { duration: 10 });
+  expect(await answer(FIRST_ID + 3n)).toMatchObject({ type: 0, annotations: { sched: { backfill: formatJobId(FIRST_ID + 1n, "f58") } } });
+  const { starttime } = Rset.parse(R);
+  const estimate = async (id: bigint, expected: number): Promise<void> =>
+    until(() => Math.abs(Number(member(manager.said.get(id)?.at(-1), "annotations", "sched", "t_estimate")) - expected) < 1, `job ${id} is expected at ${expected}`);
+  await estimate(FIRST_ID + 1n, starttime + 1000);
+  await estimate(FIRST_ID + 2n, starttime + 1060);
+  await h.rpc("sched.expiration", { id: FIRST_ID, expiration: starttime + 3000 });
+  await estimate(FIRST_ID + 1n, starttime + 3000);
+  manager.notify("sched.free", { id: FIRST_ID, R: R ?? {}, final: true });
+  manager.notify("sched.cancel", { id: FIRST_ID + 1n });
+  await until(() => manager.said.get(FIRST_ID + 2n)?.at(-1)?.["type"] === 0, "the last one starts");
+  expect(member(manager.said.get(FIRST_ID + 2n)?.at(-1), "annotations", "sched", "t_estimate")).toBe(null);
+});
+
+test("a job that gives back its nodes one by one", async () => {
+  const { h, manager, answer } = await start({ args: ["queue-policy=easy"] });
+  manager.alloc(FIRST_ID, 2, { nodes: 4, duration: 1000 });
+  const R = Rset.parse(((await answer(FIRST_ID)) ?? {})["R"]);
+  manager.alloc(FIRST_ID + 1n, 2, { nodes: 2, duration: 10 });
+  manager.notify("sched.free", { id: FIRST_ID, R: R.slice(IdSet.of(1)).encode(), final: false });
+  manager.notify("sched.free", { id: FIRST_ID, R: R.slice(IdSet.of(3)).encode() });
+  expect(await answer(FIRST_ID + 1n)).toMatchObject({ type: 0, annotations: { sched: { resource_summary: "rank[1,3]/core[0-1]" } } });
+  manager.notify("sched.free", { id: FIRST_ID, R: R.slice(IdSet.parse("0,2")).encode(), final: true });
+  await until(async () => Rset.parse((await h.rpc("sched.resource-status"))["allocated"]).ranks.toString() === "1,3", "the rest is free");
+});
+
+test("another policy comes with another configuration, while jobs wait", async () => {
+  const { h, manager, answer } = await start();
+  manager.alloc(FIRST_ID, 7, { duration: 1000 });
+  await answer(FIRST_ID);
+  manager.alloc(FIRST_ID + 1n, 8, { duration: 60 });
+  manager.alloc(FIRST_ID + 2n, 1, { duration: 60 });
+  await until(async () => (await h.rpc("sched-simple.stats-get"))["pending_jobs"] === 2, "both wait");
+  await expect(h.rpc("sched-simple.config-reload", { "sched-simple": { "queue-policy": "sjf" } })).rejects.toThrow("queue-policy=sjf is invalid");
+  await h.rpc("sched-simple.config-reload", { "sched-simple": { "queue-policy": "easy" } });
+  expect(await answer(FIRST_ID + 2n)).toMatchObject({ type: 0 });
+  expect(manager.ready()).toEqual({ mode: "limited", limit: 1000 });
 });
 
 test("module arguments and configuration", () => {
