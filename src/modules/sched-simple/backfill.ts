@@ -285,6 +285,7 @@ export class BackfillLane<T extends WaitingJob> implements Lane<T> {
       }
     }
     if (!this.#unforeseen && reservation.start > now) return "waits";
+    this.#tried = true;
     if (!pool.hasRoom(job.request)) {
       shape.noRoom = this.#round;
       return "waits";
