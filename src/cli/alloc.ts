@@ -3,7 +3,7 @@ import type { Flux } from "../client/flux.ts";
 import { cancelJob } from "../client/jobs.ts";
 import type { JobId } from "../formats/fluid.ts";
 import { jobspecForInstance, setShellOption } from "../formats/jobspec.ts";
-import { FluxError } from "../message/errno.ts";
+import { errno, FluxError } from "../message/errno.ts";
 import { isatty } from "node:tty";
 import { defineCommand, flag, reportError, UsageError } from "./command.ts";
 import { withFlux } from "./connect.ts";
@@ -85,34 +85,47 @@ async function startInBackground(h: Flux, id: JobId, verbose: boolean): Promise<
       const uri = event.name === "memo" ? event.context?.["uri"] : undefined;
       if (typeof uri !== "string") continue;
       say(event.timestamp, "waiting for instance");
-      await instanceIsReady(shownId, uri);
+      const ready = await instanceIsReady(shownId, uri);
+      if (!ready) throw await failedStart(h, id, "instance startup failed");
       say(Date.now() / 1000, "ready");
       print(shownId);
       return 0;
     }
+    throw await failedStart(h, id, "unexpectedly exited");
   } finally {
     process.off("SIGINT", interrupt);
   }
-  const { attachJob } = await import("./attachment.ts");
-  await attachJob(h, id, { shownId, readOnly: true, sink: { stdout: writeError, stderr: writeError, flush: () => {} } });
-  throw new UsageError(`${shownId}: unexpectedly exited`);
 }
 
-async function instanceIsReady(shownId: string, uri: string): Promise<void> {
+/** What the job has to say for itself, until its end; then the error to throw. */
+async function failedStart(h: Flux, id: JobId, text: string): Promise<UsageError> {
+  const shownId = showJobId(id);
+  const { attachJob } = await import("./attachment.ts");
+  await attachJob(h, id, { shownId, readOnly: true, sink: { stdout: writeError, stderr: writeError, flush: () => {} } });
+  return new UsageError(`${shownId}: ${text}`);
+}
+
+/** False when it ended before it was ready. */
+async function instanceIsReady(shownId: string, uri: string): Promise<boolean> {
   const { openInstance } = await import("./instance-uri.ts");
   let child: Flux;
   try {
     child = await openInstance(uri);
   } catch (err) {
     if (!(err instanceof FluxError)) throw err;
+    // Its socket has gone again already.
+    if (GONE.has(err.errno)) return false;
     throw new UsageError(`Unable to connect to ${shownId}: ${err.message}`);
   }
   try {
     await child.rpc("state-machine.wait");
+    return true;
   } catch (err) {
     if (!(err instanceof FluxError)) throw err;
-    throw new UsageError(`${shownId}: instance startup failed`);
+    return false;
   } finally {
     child.close();
   }
 }
+
+const GONE: ReadonlySet<number> = new Set([errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET]);

@@ -17,6 +17,8 @@ export interface JobRow {
   readonly info: JsonObject;
   /** When it was read, seconds since the epoch: running times count from here. */
   readonly read_s: number;
+  /** What the instance that this job is says of itself, by the names of fields after "instance." */
+  readonly instance?: Readonly<Record<string, OutputValue>>;
 }
 
 /** Throws FormatError when there is no id. */
@@ -282,7 +284,26 @@ function annotationField(name: string): Field | undefined {
   return field(heading, ["annotations"], (row) => shownAnnotation(annotation(row, path)));
 }
 
+const INSTANCE_HEADINGS: Readonly<Record<string, string>> = {
+  stats: "STATS",
+  "stats.total": "NJOBS",
+  utilization: "CORE%",
+  gpu_utilization: "GPU%",
+  progress: "PROG",
+};
+const SET_HEADINGS: Readonly<Record<string, string>> = { up: "UP", down: "DOWN", allocated: "USED", free: "FREE" };
+const KIND_HEADINGS: Readonly<Record<string, string>> = { nnodes: "NODES", ncores: "CORES", ngpus: "GPUS" };
+
+/** "instance.utilization", "instance.resources.free.ncores" … */
+function instanceField(name: string): Field | undefined {
+  const rest = name.slice("instance.".length);
+  const [, set = "", kind = ""] = /^resources\.(all|up|down|allocated|free)\.(nnodes|ncores|ngpus)$/.exec(rest) ?? [];
+  const heading = Object.hasOwn(INSTANCE_HEADINGS, rest) ? INSTANCE_HEADINGS[rest] : set === "all" ? KIND_HEADINGS[kind] : SET_HEADINGS[set];
+  return heading === undefined ? undefined : field(heading, ["annotations", "state", "result"], (row) => row.instance?.[rest] ?? "");
+}
+
 function fieldOf(name: string): Field | undefined {
+  if (name.startsWith("instance.")) return instanceField(name);
   return Object.hasOwn(FIELDS, name) ? FIELDS[name] : annotationField(name);
 }
 

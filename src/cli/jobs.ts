@@ -1,5 +1,5 @@
 // flux jobs: list jobs.
-import { Flux } from "../client/flux.ts";
+import type { Flux } from "../client/flux.ts";
 import { resultName, STATE, USERID_ANY } from "../client/jobs.ts";
 import { parseJobId, type JobId } from "../formats/fluid.ts";
 import type { Json } from "../formats/json.ts";
@@ -146,6 +146,8 @@ async function printStats(h: Flux, queues: readonly string[], purged: boolean): 
 
 interface Query extends JobQuery {
   readonly options: Options;
+  /** Ask instances what they say of themselves. */
+  readonly asksInstances: boolean;
 }
 
 async function planQuery(options: Options, format: OutputFormat, color: boolean): Promise<Query> {
@@ -158,6 +160,7 @@ async function planQuery(options: Options, format: OutputFormat, color: boolean)
   const all = options.allUsers || (options.include !== undefined && options.user === undefined);
   return {
     options,
+    asksInstances: fields.some((field) => field.startsWith("instance.")),
     attributes: options.json ? ["all"] : [...attributes],
     // One more than asked for shows that there are more.
     max: count > 0 ? count + 1 : 0,
@@ -218,8 +221,9 @@ function colored(row: JobRow, line: string): string {
   return color === undefined ? line : `${color}${line}${RESET}`;
 }
 
-async function printRows(rows: readonly JobRow[], format: OutputFormat, query: Query, color: boolean): Promise<void> {
+async function printRows(given: readonly JobRow[], format: OutputFormat, query: Query, color: boolean): Promise<void> {
   const { options } = query;
+  const rows = await asked(given, query);
   const width = options.width === undefined ? undefined : tableWidth(options.width);
   const table = { width, ...(color ? { decorate: colored } : {}) };
   printTable(format, rows, JOB_FIELDS, { header: !noHeader(options), ...table });
@@ -227,8 +231,14 @@ async function printRows(rows: readonly JobRow[], format: OutputFormat, query: Q
   await descend(rows, query, "", 1, async (path, children, h) => {
     print("", `${path}:`);
     if (options.stats) await printStats(h, [], false);
-    printTable(format, children, JOB_FIELDS, { header: false, ...table });
+    printTable(format, await asked(children, query), JOB_FIELDS, { header: false, ...table });
   });
+}
+
+async function asked(rows: readonly JobRow[], { asksInstances }: Query): Promise<readonly JobRow[]> {
+  if (!asksInstances) return rows;
+  const { withInstanceInfo } = await import("./instance-info.ts");
+  return withInstanceInfo(rows);
 }
 
 function tableWidth(word: string): number | undefined {
@@ -266,8 +276,9 @@ async function descend(
 
 /** An instance that has just ended, or is elsewhere, is left out. */
 async function openInstance(uri: string): Promise<Flux | undefined> {
+  const { openInstance: open } = await import("./instance-uri.ts");
   try {
-    return await Flux.open(uri.replace(/^ssh:\/\/[^/]*/, "local://"));
+    return await open(uri);
   } catch {
     return undefined;
   }

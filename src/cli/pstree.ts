@@ -7,6 +7,7 @@ import { formatHeader, formatRow, type OutputFormat } from "../formats/outputfor
 import { FluxError } from "../message/errno.ts";
 import { defineCommand, flag, type OptionValues, text, UsageError, value } from "./command.ts";
 import { withFlux } from "./connect.ts";
+import { wantsInstanceInfo, withInstanceInfo } from "./instance-info.ts";
 import { openInstance } from "./instance-uri.ts";
 import { findJobs, type JobQuery, listJobs, parseFilters } from "./job-list.ts";
 import { attributesOf, JOB_FIELDS, type JobRow, jobUri, toJobRow } from "./job-row.ts";
@@ -16,6 +17,11 @@ import { parseTable } from "./table.ts";
 
 const DETAILS: Readonly<Record<string, string>> = {
   default: "{id.f58:>12} {username:<8.8} {status_abbrev:>2.2} {ntasks:>6h} {nnodes:>6h} {runtime!F:>8h}",
+  resources:
+    "{id.f58:>12} {instance.resources.all.nnodes:>5} {instance.resources.allocated.nnodes:>5} {instance.resources.all.ncores:>5} {instance.resources.allocated.ncores:>5} {instance.resources.all.ngpus:>5} {instance.resources.allocated.ngpus:>5}",
+  progress:
+    "{id.f58:>12} {ntasks:>6h} {instance.stats.total:>6} {instance.progress!P:>5} {instance.utilization!P:>5} {instance.gpu_utilization!P:>5} {runtime!H:>10}",
+  stats: "{id.f58:>12} {instance.stats:^25} {runtime!H:>10}",
 };
 
 const STYLES = {
@@ -93,6 +99,7 @@ interface View {
   readonly parent: OutputFormat;
   readonly details: OutputFormat | undefined;
   readonly attributes: readonly string[];
+  readonly asksInstances: boolean;
 }
 
 function viewOf(options: Options): View {
@@ -108,7 +115,7 @@ function viewOf(options: Options): View {
     details: details === undefined ? undefined : parse(details),
   };
   const fields = [view.label, view.parent, view.details].flatMap((format) => format?.columns.map(({ field }) => field) ?? []);
-  return { ...view, attributes: attributesOf([...fields, "annotations", "state", "userid"]) };
+  return { ...view, attributes: attributesOf([...fields, "annotations", "state", "userid"]), asksInstances: wantsInstanceInfo(fields) };
 }
 
 interface TreeNode {
@@ -129,7 +136,8 @@ function nodeOf(row: JobRow, view: View, isParent: boolean): TreeNode {
 
 async function childrenOf(h: Flux, view: View, options: Options, ids: readonly JobId[], skipRoot: boolean, level: number): Promise<TreeNode[]> {
   if (level > (options.level ?? LEVEL_MAX)) return [];
-  const rows = ids.length > 0 ? await knownJobs(h, ids, view) : await listJobs(h, queryOf(view, options, level === 0 && skipRoot));
+  const found = ids.length > 0 ? await knownJobs(h, ids, view) : await listJobs(h, queryOf(view, options, level === 0 && skipRoot));
+  const rows = view.asksInstances ? await withInstanceInfo(found) : found;
   const nodes = await Promise.all(
     rows.map(async (row) => {
       const uri = jobUri(row);

@@ -72,6 +72,10 @@ describe("flux alloc", () => {
   test("wrong use", async () => {
     expect(await flux("alloc", "true")).toEqual({ stdout: "", stderr: "flux-alloc: ERROR: Number of slots to allocate must be specified\n", code: 1 });
     expect((await flux("alloc", "-n1", "/nonexistent/program")).code).toBe(127);
+    const failing = await flux("alloc", "--bg", "-n1", "--broker-opts=-Sbroker.rc1_path=false");
+    expect([failing.stdout, failing.code]).toEqual(["", 1]);
+    expect(failing.stderr).toMatch(/rc1.0: false Exited \(rc=1\)[^]*flux-alloc: ERROR: ƒ\w+: instance startup failed\n$/);
+    expect((await flux("alloc", "--bg", "-n9999")).stderr).toMatch(/unsatisfiable request[^]*unexpectedly exited\n$/);
     const conf = await flux("alloc", "-n1", "--conf=nosuch.toml", "true");
     expect([conf.code, conf.stderr]).toEqual([1, expect.stringContaining("flux-alloc: ERROR: --conf: ")]);
   });
@@ -149,6 +153,10 @@ describe("an instance in the background", () => {
     expect((await flux("jobs", "-R", "-no", "{id} {name}")).stdout).toBe(`${id} flux\n\n${id}:\n${job} sleep\n`);
     expect((await flux("pstree")).stdout).toBe(".\n└── flux\n    └── sleep\n");
     expect((await flux("pstree", "--ascii", "-p", "--skip-root=yes")).stdout).toBe(`${id} flux\n\`-- sleep\n`);
+    const said = (await flux("jobs", "-no", "{instance.stats.total} {instance.stats} {instance.resources.all.nnodes} {instance.resources.allocated.ncores} {instance.progress}", id)).stdout;
+    expect(said).toBe("2 PD:0 R:1 CD:1 F:0 2 1 0.5\n");
+    expect((await flux("jobs", "-o", "{instance.utilization!P:>5}", id)).stdout).toMatch(/^CORE%\n *\d+(\.\d+)?%\n$/);
+    expect((await flux("pstree", "-n", "-d", "stats")).stdout).toContain(" PD:0 R:1 CD:1 F:0 ");
     const extended = (await flux("pstree", "-x")).stdout.split("\n");
     expect(extended[0]?.split(/\s+/)).toEqual(["", "JOBID", "USER", "ST", "NTASKS", "NNODES", "RUNTIME"]);
     expect(extended[2]).toContain(`${job} `);
