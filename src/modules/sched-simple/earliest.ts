@@ -79,10 +79,14 @@ function earliestNodes(ground: Ground, timeline: Timeline, request: ResourceRequ
   const wanted = request.nodes ?? request.slots;
   const lasting = new Float64Array(nodes.length);
   let count = 0;
-  const holes: Hole[] = [];
+  const holeStarts: number[] = [];
+  const holeEnds: number[] = [];
   const found = (start: number, end: number): boolean => {
     if (end === Infinity) lasting[count++] = start;
-    else holes.push({ start, end, slots: 1 });
+    else {
+      holeStarts.push(start);
+      holeEnds.push(end);
+    }
     return true;
   };
   for (const node of nodes) {
@@ -91,9 +95,8 @@ function earliestNodes(ground: Ground, timeline: Timeline, request: ResourceRequ
   }
   const least = Math.max(wanted.min, 1);
   const bound = count < least ? Infinity : nth(lasting.subarray(0, count), least - 1);
-  const early = bound === from ? [] : holes.filter((hole) => hole.start < bound);
-  const start = early.length === 0 ? bound : firstWith(least, [...ones(lasting.subarray(0, count), bound)], early);
-  if (start === undefined || start === Infinity) return undefined;
+  const start = bound === from || holeStarts.length === 0 ? bound : firstOf(least, lasting.subarray(0, count), holeStarts, holeEnds);
+  if (start === Infinity) return undefined;
 
   const fit: number[] = [];
   const cores: number[] = [];
@@ -159,8 +162,20 @@ class Arrivals {
   }
 }
 
-function* ones(times: Float64Array, bound: number): IterableIterator<Arrival> {
-  for (const time of times) if (time <= bound) yield { time, slots: 1 };
+/** The first time at which there are `need` nodes: some from a time on for good, some in holes. There are many: no objects. */
+function firstOf(need: number, lasting: Float64Array, holeStarts: readonly number[], holeEnds: readonly number[]): number {
+  const begins = new Float64Array(lasting.length + holeStarts.length);
+  begins.set(lasting);
+  begins.set(holeStarts, lasting.length);
+  begins.sort();
+  const ends = Float64Array.from(holeEnds).sort();
+  let ended = 0;
+  for (let i = 0; i < begins.length; i++) {
+    const time = begins[i] ?? 0;
+    while (ended < ends.length && (ends[ended] ?? 0) < time) ended++;
+    if (i + 1 - ended >= need) return time;
+  }
+  return Infinity;
 }
 
 function earliestSlots(ground: Ground, timeline: Timeline, request: ResourceRequest, nodes: readonly number[], from: number, duration: number): Planned | undefined {
