@@ -5,8 +5,9 @@
 //   node scripts/setup.mjs build    install the pinned packages if needed, build dist/flux if its sources are newer
 //   node scripts/setup.mjs demo     build, then walk through a 4-broker instance
 //   node scripts/setup.mjs test     build, then type check, lint and all tests; ends with "N passed, N failed"
-import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -46,7 +47,7 @@ function install() {
   // Not `npm ci`: it insists on packages for other platforms, which a mirror need not have.
   run("npm", ["install", "--no-audit", "--no-fund", "--loglevel=error"]);
   if (!bunWorks()) run(process.execPath, [join("node_modules", "bun", "install.js")]);
-  if (!bunWorks()) fail("the bun package was installed but does not run: it needs Linux or macOS on x64 or arm64");
+  if (!bunWorks()) fail("the bun package was installed but does not run: it needs Linux on x64 or arm64");
   writeFileSync(stamp, lock);
 }
 
@@ -54,9 +55,9 @@ function bunWorks() {
   return existsSync(bun) && spawnSync(bun, ["--version"], { stdio: "ignore" }).status === 0;
 }
 
-/** Newest change below a folder, in milliseconds. */
+/** Newest change below a folder, in milliseconds; the folders count, too, because a file may have been removed. */
 function newest_ms(folder) {
-  let latest = 0;
+  let latest = statSync(folder).mtimeMs;
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     const path = join(folder, entry.name);
     const changed_ms = entry.isDirectory() ? newest_ms(path) : statSync(path).mtimeMs;
@@ -67,7 +68,7 @@ function newest_ms(folder) {
 
 function build() {
   install();
-  const sources_ms = Math.max(newest_ms("src"), statSync("package-lock.json").mtimeMs, statSync("package.json").mtimeMs);
+  const sources_ms = Math.max(newest_ms("src"), newest_ms(join("docs", "man")), statSync("package-lock.json").mtimeMs, statSync("package.json").mtimeMs);
   if (existsSync(executable) && statSync(executable).mtimeMs >= sources_ms) return;
   console.error("setup: building dist/flux");
   mkdirSync("dist", { recursive: true });
@@ -75,29 +76,31 @@ function build() {
   const flags = ["--compile", "--minify", "--bytecode", "--splitting", "--format=esm", "--target=bun"];
   const isolation = ["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig", "--compile-autoload-package-json"];
   // Built beside its place and renamed: a running broker keeps its file, and nobody starts half an executable.
-  runQuietly(bun, ["build", ...flags, ...isolation, "src/main.ts", "--outfile", `${executable}.new`]);
-  run("mv", [`${executable}.new`, executable]);
+  const made = `${executable}.${process.pid}.new`;
+  runQuietly(bun, ["build", ...flags, ...isolation, "src/main.ts", "--outfile", made]);
+  renameSync(made, executable);
 }
 
-function test() {
+async function test() {
   build();
-  run(join("node_modules", ".bin", "tsc"), ["--noEmit", "-p", "."]);
-  run(join("node_modules", ".bin", "oxlint"), ["--type-aware", "--deny-warnings", "src", "test", "bench"]);
+  run("npm", ["run", "--silent", "check"]);
+  run("npm", ["run", "--silent", "lint"]);
   const only = process.argv.slice(3);
-  const result = spawnSync(bun, ["test", "--timeout", "60000", ...(only.length > 0 ? only : ["test"])], {
+  const child = spawn(bun, ["test", "--timeout", "60000", ...(only.length > 0 ? only : ["test"])], {
     env: { ...process.env, FLUX_FREEZE_PAYLOADS: "1" },
     stdio: ["inherit", "inherit", "pipe"],
-    encoding: "utf8",
-    maxBuffer: 1 << 28,
   });
-  process.stderr.write(result.stderr);
-  const passed = /^\s*(\d+) pass$/m.exec(result.stderr)?.[1] ?? "0";
-  const failed = /^\s*(\d+) fail$/m.exec(result.stderr)?.[1] ?? "0";
-  const skipped = /^\s*(\d+) skip$/m.exec(result.stderr)?.[1];
-  if (skipped !== undefined) console.log(`${skipped} skipped: .ci/run installs what they need`);
-  console.log(`${passed} passed, ${failed} failed`);
-  const ok = result.status === 0 && Number(passed) > 0;
-  process.exit(ok ? 0 : result.status || 1);
+  // The runner counts at the end of its stderr: shown as it comes, kept for the last line.
+  let tail = "";
+  child.stderr.on("data", (chunk) => {
+    process.stderr.write(chunk);
+    tail = (tail + chunk).slice(-100_000);
+  });
+  const [status] = await once(child, "close");
+  const count = (word) => new RegExp(`^\\s*(\\d+) ${word}$`, "m").exec(tail)?.[1];
+  if (count("skip") !== undefined) console.log(`${count("skip")} skipped: each says above what it needs`);
+  console.log(`${count("pass") ?? 0} passed, ${count("fail") ?? 0} failed`);
+  process.exitCode = status === 0 && Number(count("pass")) > 0 ? 0 : status || 1;
 }
 
 function demo() {
@@ -108,4 +111,4 @@ function demo() {
 const tasks = { build, demo, test };
 const task = tasks[process.argv[2]];
 if (task === undefined) fail(`usage: setup.mjs ${Object.keys(tasks).join("|")}`);
-task();
+await task();

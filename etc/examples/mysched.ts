@@ -91,7 +91,7 @@ export default {
     await h.serve("sched", {
       /** What is yielded is the answer; after it the request is done. */
       async *alloc(req: Request) {
-        const { id, jobspec } = req.payload as { id: bigint; jobspec: JsonObject };
+        const { id, jobspec } = req.payload as { id: bigint | number; jobspec: JsonObject };
         const { promise, resolve } = Promise.withResolvers<JsonObject>();
         const job = { id: BigInt(id), answer: resolve, ...wants(jobspec, nodes[0]?.cores ?? 1) };
         waiting.set(job.id, job);
@@ -99,14 +99,14 @@ export default {
         yield await promise;
       },
       free(req: Request) {
-        const { id, R, final } = req.payload as { id: bigint; R: JsonObject; final?: boolean };
+        const { id, R, final } = req.payload as { id: bigint | number; R: JsonObject; final?: boolean };
         if (final === true) return release(BigInt(id));
         const ranks = ranksOf(R); // nodes that the job is done with
         for (const node of nodes) if (node.job === BigInt(id) && ranks.has(node.rank)) node.job = undefined;
         schedule();
       },
       cancel(req: Request) {
-        const id = BigInt((req.payload as { id: bigint }).id);
+        const id = BigInt((req.payload as { id: bigint | number }).id);
         const job = waiting.get(id);
         waiting.delete(id);
         job?.answer({ id, type: 3 });
@@ -126,9 +126,9 @@ export default {
         if (resources !== undefined) {
           nodes = nodesOf(resources as JsonObject);
           for await (const { id } of h.stream("job-manager.sched-hello", { "partial-ok": false })) {
-            const { R } = await h.rpc("job-info.lookup", { id, keys: ["R"], flags: 0 });
+            const { R } = await h.rpc("job-info.lookup", { id: id as bigint | number, keys: ["R"], flags: 0 });
             const ranks = ranksOf(JSON.parse(R as string) as JsonObject);
-            for (const node of nodes) if (ranks.has(node.rank)) node.job = BigInt(id as bigint);
+            for (const node of nodes) if (ranks.has(node.rank)) node.job = BigInt(id as bigint | number);
           }
           await h.rpc("job-manager.sched-ready", { mode: "unlimited" });
         }

@@ -20,6 +20,7 @@ import { writeStderr } from "../os/stderr.ts";
 import { removeDirectory } from "../os/tmpdir.ts";
 import { parseDuration } from "../formats/fsd.ts";
 import { remoteUri } from "../formats/uri.ts";
+import { setReceiverErrorHandler } from "../transport/memory.ts";
 import { encodeZ85, generateKeypair, type Keypair } from "../transport/zmtp/mod.ts";
 import { FLUX_VERSION } from "../version.ts";
 import { Attributes } from "./attributes.ts";
@@ -52,6 +53,9 @@ import { serveService } from "./services/service.ts";
 import { serveStateMachine, type StateMachineService } from "./services/state-machine.ts";
 import { Tracer } from "./trace.ts";
 import { RC1_DEFAULT, RC3_DEFAULT, setupAttributes, setupTree } from "./setup-attributes.ts";
+
+/** Attributes that later states read as durations: a wrong one is said before anything is up. */
+const DURATIONS = ["broker.quorum-warn", "broker.shutdown-warn", "broker.shutdown-timeout", "broker.cleanup-timeout"] as const;
 
 /** When the starter is gone, everything must be over within this. */
 const ORPHAN_GRACE_MS = 10_000;
@@ -160,6 +164,7 @@ class Broker {
     this.#topology = parseTopology(attrs.setDefault("tbon.topo", boot.wiring === undefined ? "kary:32" : "custom"), size, boot.wiring?.parents);
     setupAttributes(attrs, { boot, topology: this.#topology, enclosing, uuid: this.#uuid, owner: this.#owner, hostname: this.#hostname });
     quorumSize(attrs.require("broker.quorum"), size);
+    for (const name of DURATIONS) if (attrs.require(name) !== "none") seconds(attrs, name);
 
     this.#log = new Log({ rank, attrs, forward: (line) => this.#forwardLog(line), writeStderr });
     this.#router = new Router({ rank, topology: this.#topology, owner: this.#owner, warn: (text) => this.#log.write(4, text) });
@@ -291,6 +296,7 @@ class Broker {
     const bug = (err: unknown): void => this.#log.write(2, `internal error: ${err instanceof Error ? (err.stack ?? err.message) : String(err)}`);
     process.on("uncaughtException", bug);
     process.on("unhandledRejection", bug);
+    setReceiverErrorHandler(bug);
     this.#removeHandlers = () => {
       // The process is about to end by itself: a signal that comes now must not change its exit code.
       for (const signal of signals) process.on(signal, () => undefined).off(signal, kill);

@@ -64,6 +64,7 @@ export class Lifecycle {
         options.changed(to);
       },
       ignored: (event, state) => log.write(7, `${event}: ignored in ${state}`),
+      failed: (state, err) => this.#unexpected(state, err),
     });
   }
 
@@ -163,8 +164,12 @@ export class Lifecycle {
       "unload-builtins": () => this.#unloadBuiltins(),
       exit: () => this.#ended.resolve(this.#exitCode),
     };
-    const result = actions[state]();
-    if (result instanceof Promise) result.catch((err: unknown) => this.#unexpected(state, err));
+    try {
+      const result = actions[state]();
+      if (result instanceof Promise) result.catch((err: unknown) => this.#unexpected(state, err));
+    } catch (err) {
+      this.#unexpected(state, err);
+    }
   }
 
   /** An action that threw although it should handle its errors: say so, and go on to the end. */
@@ -298,10 +303,10 @@ export class Lifecycle {
   /** Rank 0: counts the brokers that are there, and says which are lost later. */
   async #watchOnline(): Promise<void> {
     const { h, attrs, log, size } = this.#options;
-    const needed = quorumSize(attrs.require("broker.quorum"), size);
-    const warnTimer = this.#warnOfSlowBrokers(() => online);
     let online = new IdSet();
     try {
+      const needed = quorumSize(attrs.require("broker.quorum"), size);
+      const warnTimer = this.#warnOfSlowBrokers(() => online);
       for await (const payload of h.stream("groups.get", { name: "broker.online" })) {
         const before = online;
         online = IdSet.parse(unpack(payload, { members: str }).members);
@@ -384,7 +389,7 @@ export class Lifecycle {
   #warnOfSlowChildren(): void {
     if (this.state !== "shutdown") return;
     const slow = new IdSet();
-    for (const child of { [Symbol.iterator]: () => this.#options.overlay.children[Symbol.iterator]() }) if (isOnline(child)) slow.add(child.rank);
+    for (const child of this.#options.overlay.children) if (isOnline(child)) slow.add(child.rank);
     this.#options.log.write(3, `shutdown delayed: waiting for ${slow.count} peers: ${this.#hosts(slow)} (rank ${slow.toString()})`);
   }
 

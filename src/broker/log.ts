@@ -31,6 +31,8 @@ export class Log {
   readonly #ringSize: number;
   readonly #filename: string | undefined;
   #ring: string[] = [];
+  /** The last line could not be written to the file. */
+  #fileFailed = false;
   readonly #followers = new Set<(line: string) => void>();
   #count = 0;
   #received = { local: 0, remote: 0 };
@@ -82,8 +84,20 @@ export class Log {
       if (severity <= this.#forwardLevel && !this.#options.forward(line) && !here && severity <= this.#stderrLevel) this.#options.writeStderr(`${human}\n`);
       return;
     }
-    if (this.#filename !== undefined) appendFileSync(this.#filename, `${human}\n`);
+    this.#toFile(human);
     if (!here && !this.#local && severity <= this.#stderrLevel) this.#options.writeStderr(`${human}\n`);
+  }
+
+  /** A disk that is full costs lines of the file, not the broker. */
+  #toFile(line: string): void {
+    if (this.#filename === undefined) return;
+    try {
+      appendFileSync(this.#filename, `${line}\n`);
+      this.#fileFailed = false;
+    } catch (err) {
+      if (!this.#fileFailed) this.#options.writeStderr(`flux-broker: log-filename: ${err instanceof Error ? err.message : String(err)}: lines are lost\n`);
+      this.#fileFailed = true;
+    }
   }
 
   entries(): readonly string[] {

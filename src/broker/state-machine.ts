@@ -56,6 +56,8 @@ export interface StateMachineOptions {
   readonly enter: (state: State) => void;
   readonly changed: (transition: Transition) => void;
   readonly ignored: (event: string, state: State) => void;
+  /** An action threw. */
+  readonly failed: (state: State, err: unknown) => void;
 }
 
 export class StateMachine {
@@ -90,7 +92,13 @@ export class StateMachine {
     if (this.#running) return;
     this.#running = true;
     queueMicrotask(() => {
-      for (let next = this.#events.shift(); next !== undefined; next = this.#events.shift()) this.#take(next);
+      for (let next = this.#events.shift(); next !== undefined; next = this.#events.shift()) {
+        try {
+          this.#take(next);
+        } catch (err) {
+          this.#options.failed(this.#state, err);
+        }
+      }
       this.#running = false;
     });
   }

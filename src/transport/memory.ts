@@ -28,7 +28,7 @@ function run(): void {
     const batch = queue;
     queue = [];
     for (let i = 0; i < batch.length; i++) {
-      batch[i]?.();
+      deliver(batch[i]);
       if (++delivered >= BATCH_MAX) {
         queue = [...batch.slice(i + 1), ...queue];
         // Also with an empty queue: an answer just delivered may lead to the next request, and so on for ever.
@@ -41,6 +41,26 @@ function run(): void {
     }
   }
   scheduled = false;
+}
+
+let onReceiverError = (err: unknown): void => {
+  setImmediate(() => {
+    throw err;
+  });
+};
+
+/** Who hears of exceptions that receivers throw; by default they are uncaught exceptions of the process. */
+export function setReceiverErrorHandler(handler: (err: unknown) => void): void {
+  onReceiverError = handler;
+}
+
+/** What one receiver throws must not keep the others from what was sent to them. */
+function deliver(delivery: Delivery | undefined): void {
+  try {
+    delivery?.();
+  } catch (err) {
+    onReceiverError(err);
+  }
 }
 
 /** The two ends of a link. Closing either ends both. */

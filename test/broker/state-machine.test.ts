@@ -15,6 +15,7 @@ function record(react: Partial<Record<State, string>>): { machine: StateMachine;
     },
     changed: ({ event, from, to }) => seen.push(`${event}:${from}->${to}`),
     ignored: (event, state) => seen.push(`${event}?${state}`),
+    failed: (state, err) => seen.push(`${state}!${String(err)}`),
   });
   return { machine, seen, ended: promise };
 }
