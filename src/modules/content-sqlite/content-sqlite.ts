@@ -86,11 +86,16 @@ export default defineModule({
         checkpoints: db.checkpoints().map(({ id, value }) => ({ id, value })),
       }),
       async stop() {
-        await h.rpc("content.unregister-backing", {}, { nodeid: 0 }).catch((err: unknown) => {
+        try {
+          await h.rpc("content.unregister-backing", {}, { nodeid: 0 });
+        } catch (err) {
           h.log(3, `content.unregister-backing: ${toFluxError(err).message}`);
-        });
-        writer.end();
-        db.close();
+          // Data that was meant to stay is lost: the instance must not end as if nothing had happened.
+          if (!temporary) throw err;
+        } finally {
+          writer.end();
+          db.close();
+        }
       },
     };
   },
