@@ -1,6 +1,6 @@
 // The house keeps its order: a folder of src imports only from folders above it in this list (docs/architecture.md).
 import { expect, test } from "bun:test";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 
 const ORDER = ["formats", "message", "os", "transport", "client", "pmi", "shell", "modules", "broker", "cli"];
@@ -53,4 +53,18 @@ test("a module imports from no other module", () => {
 test("every folder of src is in the list", () => {
   const folders = readdirSync(SRC, { withFileTypes: true }).filter((entry) => entry.isDirectory());
   expect(folders.map((entry) => entry.name).sort()).toEqual([...ORDER].sort());
+});
+
+test("links between documents lead somewhere", () => {
+  const root = resolve(import.meta.dir, "..");
+  const documents = ["README.md", ...readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md")).map((name) => join("docs", name))];
+  const broken: string[] = [];
+  for (const document of documents) {
+    const text = readFileSync(join(root, document), "utf8");
+    for (const match of text.matchAll(/\]\((?!https?:|#)([^)#]+)/g)) {
+      const target = resolve(root, dirname(document), match[1] as string);
+      if (!existsSync(target)) broken.push(`${document}: ${match[1]}`);
+    }
+  }
+  expect(broken).toEqual([]);
 });
