@@ -7,6 +7,8 @@ const TRACKED_MAX = 500_000;
 
 export class RpcTracker {
   #open = new Map<string, Message>();
+  /** Keys of #open by who asked. */
+  readonly #bySender = new Map<string, Set<string>>();
 
   get size(): number {
     return this.#open.size;
@@ -17,27 +19,35 @@ export class RpcTracker {
     if (methodOf(request.topic ?? "") === "disconnect") this.#dropSender(request.sender);
     if ((request.flags & FLAG_NORESPONSE) !== 0) return true;
     if (this.#open.size >= TRACKED_MAX) return false;
-    this.#open.set(keyOf(request), withoutPayload(request));
+    const key = keyOf(request);
+    this.#open.set(key, withoutPayload(request));
+    let keys = this.#bySender.get(request.sender);
+    if (keys === undefined) this.#bySender.set(request.sender, (keys = new Set()));
+    keys.add(key);
     return true;
   }
 
   /** `response` came in, its routes still whole. */
   answered(response: Message): void {
     if (response.isStreaming && response.errnum === 0) return;
-    this.#open.delete(keyOf(response));
+    const key = keyOf(response);
+    if (!this.#open.delete(key)) return;
+    const keys = this.#bySender.get(response.sender);
+    keys?.delete(key);
+    if (keys?.size === 0) this.#bySender.delete(response.sender);
   }
 
   /** The link broke: what was open, forgotten here. */
   takeAll(): Message[] {
     const open = [...this.#open.values()];
     this.#open.clear();
+    this.#bySender.clear();
     return open;
   }
 
   #dropSender(sender: string): void {
-    for (const [key, request] of this.#open) {
-      if (request.sender === sender) this.#open.delete(key);
-    }
+    for (const key of this.#bySender.get(sender) ?? []) this.#open.delete(key);
+    this.#bySender.delete(sender);
   }
 }
 

@@ -40,7 +40,7 @@ export interface RpcOptions {
   readonly as?: Credentials;
 }
 
-export interface StreamOptions extends RpcOptions {
+export interface StreamOptions extends Pick<RpcOptions, "nodeid" | "upstreamOf"> {
   /** Topic that ends the stream on the server; default "SERVICE.cancel". */
   readonly cancelTopic?: string;
 }

@@ -81,15 +81,22 @@ export class Batches {
   }
 
   async #announce(jobs: readonly Ingested[]): Promise<void> {
-    let refused: Map<JobId, string>;
+    let answer: JsonObject;
     try {
-      const { errors } = await this.#h.rpc("job-manager.submit", { jobs: jobs.map(announcement) });
-      // Who is told the id of a job finds it again whatever happens to the instance.
-      await kvsDurable(this.#h);
-      refused = new Map(((errors ?? []) as readonly Json[][]).map(([id, text]) => [jobid(id, "errors[].id"), str(text, "errors[].text")]));
+      answer = await this.#h.rpc("job-manager.submit", { jobs: jobs.map(announcement) });
     } catch (err) {
       for (const { request } of jobs) request.fail(err);
       return this.#remove(jobs);
+    }
+    // From here on the jobs are the job manager's: whatever goes wrong, nothing of them may be taken away.
+    let refused: Map<JobId, string>;
+    try {
+      refused = new Map(((answer["errors"] ?? []) as readonly Json[][]).map(([id, text]) => [jobid(id, "errors[].id"), str(text, "errors[].text")]));
+      // Who is told the id of a job finds it again whatever happens to the instance.
+      await kvsDurable(this.#h);
+    } catch (err) {
+      for (const { request } of jobs) request.fail(err);
+      return;
     }
     for (const { id, request } of jobs) {
       const text = refused.get(id);

@@ -4,7 +4,7 @@ import { fluidTimestamp_ms, jobKvsPath } from "../../../src/formats/fluid.ts";
 import { Hostlist } from "../../../src/formats/hostlist.ts";
 import type { JsonObject } from "../../../src/formats/json.ts";
 import { wrapNone } from "../../../src/formats/signature.ts";
-import { errno } from "../../../src/message/errno.ts";
+import { errno, FluxError } from "../../../src/message/errno.ts";
 import jobIngest from "../../../src/modules/job-ingest/job-ingest.ts";
 import { createConstraints, createDefaults, withoutEnvironment } from "../../../src/modules/job-ingest/defaults.ts";
 import { checkSubmission, validateJobspec } from "../../../src/modules/job-ingest/submission.ts";
@@ -144,4 +144,14 @@ test("a host that the instance does not have is refused at once", () => {
   expect(() => check({ and: [{ properties: ["big"] }, { not: [{ hostlist: ["node1", "node7"] }] }] })).toThrow(refusal);
   check({ or: [{ hostlist: ["node[0-1]"] }, { hostlist: ["node3"] }, { ranks: ["7"] }, { properties: ["node7"] }] });
   validate(asking({ hostlist: ["node7"] }));
+});
+
+test("a disk that fails after the job manager has taken a job costs the answer, never the job", async () => {
+  rig = await startRig({ cores: 0 });
+  const { kvs, h } = rig;
+  kvs.diskFailure = new FluxError(errno.ENOSPC);
+  await expect(rig.submit()).rejects.toMatchObject({ errno: errno.ENOSPC });
+  const { jobs } = (await h.rpc("job-manager.list", { max_entries: 0 })) as { jobs: { id: bigint | number }[] };
+  expect(jobs).toHaveLength(1);
+  expect(kvs.values.has(jobKvsPath(BigInt(jobs[0]?.id ?? 0), "J"))).toBe(true);
 });

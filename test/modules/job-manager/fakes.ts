@@ -38,13 +38,19 @@ export class FakeKvs {
   operations = 0;
   /** Commits fail with this while it is set. */
   failure: FluxError | undefined;
+  /** What was committed can't be written to disk while this is set. */
+  diskFailure: FluxError | undefined;
 
   readonly module: ModuleDefinition = defineModule({
     name: "kvs",
     start: async (h) => {
-      await h.serve("kvs", { durable: () => undefined, commit: (req) => this.#commit(req), lookup: (req) => this.#lookup(req) });
+      await h.serve("kvs", { durable: () => this.#durable(), commit: (req) => this.#commit(req), lookup: (req) => this.#lookup(req) });
     },
   });
+
+  #durable(): void {
+    if (this.diskFailure !== undefined) throw this.diskFailure;
+  }
 
   eventlog(id: JobId): EventlogEntry[] {
     return parseEventlog(this.values.get(jobKvsPath(id, "eventlog")) ?? "");
