@@ -18,6 +18,8 @@ export interface PoolOptions {
   /** Idle processes to keep. */
   readonly keep: () => number;
   readonly jobsMax: () => number;
+  /** A process that has not asked for work after so long is killed. Default: START_LIMIT_MS. */
+  readonly startLimit_ms?: number;
   readonly log: (level: 3 | 4 | 7, text: string) => void;
 }
 
@@ -59,6 +61,8 @@ interface Waiting {
 
 /** Processes that may be on their way at a time. */
 const STARTING_MAX = 8;
+/** A process on its way holds one of those places: it gets this long to ask for work. */
+const START_LIMIT_MS = 60_000;
 /** Idle processes beyond those to keep stay this long, since the next jobs may be near. */
 const SURPLUS_MS = 5000;
 /** All but one go after this. */
@@ -71,8 +75,8 @@ export class Pool {
   readonly #workers = new Set<Worker>();
   readonly #idle: Worker[] = [];
   readonly #queue: Waiting[] = [];
-  /** Started and not yet heard of, by process id. */
-  readonly #starting = new Set<number>();
+  /** Started and not yet heard of, by process id: what kills each when it stays silent. */
+  readonly #starting = new Map<number, Timer>();
   readonly #processes = new Map<number, Promise<{ status: number }>>();
   #idleTimer: Timer | undefined;
   #stopped = false;
@@ -106,7 +110,7 @@ export class Pool {
   /** A shell process asks for work. The request stays open as long as the process serves. */
   join(request: Request, pid: number): void {
     const worker: Worker = { request, pid, jobs: 0, lease: undefined, idleSince_ms: 0 };
-    this.#starting.delete(pid);
+    this.#arrived(pid);
     this.#workers.add(worker);
     request.onCancel(() => this.#gone(worker));
     this.#ready(worker);
@@ -129,7 +133,10 @@ export class Pool {
       worker.request.respond({ type: "retire" });
       worker.request.finish();
     }
-    for (const pid of this.#starting) if (pid > 1) sendSignal(pid, SIGKILL);
+    for (const [pid, timer] of this.#starting) {
+      this.#options.clock.clear(timer);
+      if (pid > 1) sendSignal(pid, SIGKILL);
+    }
     this.#workers.clear();
     this.#idle.length = 0;
   }
@@ -232,7 +239,7 @@ export class Pool {
     try {
       const child = this.#options.start();
       this.#started++;
-      this.#starting.add(child.pid);
+      this.#expect(child.pid);
       this.#processes.set(child.pid, child.reaped);
       child.reaped.then(
         ({ status }) => this.#ended(child.pid, status),
@@ -247,9 +254,25 @@ export class Pool {
     }
   }
 
+  /** The process asks for work in time, or is killed: #ended() then fails a job that waits, as for any that dies early. */
+  #expect(pid: number): void {
+    const { clock, log, startLimit_ms = START_LIMIT_MS } = this.#options;
+    const expire = (): void => {
+      log(3, `job shell ${pid} did not ask for work within ${startLimit_ms / 1000} s: it is killed`);
+      if (pid > 1) sendSignal(pid, SIGKILL);
+    };
+    this.#starting.set(pid, clock.setTimer(startLimit_ms, expire).unref());
+  }
+
+  /** It is not on its way any more; false when it was not. */
+  #arrived(pid: number): boolean {
+    this.#options.clock.clear(this.#starting.get(pid));
+    return this.#starting.delete(pid);
+  }
+
   #ended(pid: number, status: number): void {
     setImmediate(() => this.#processes.delete(pid));
-    if (!this.#starting.delete(pid) || this.#stopped) return;
+    if (!this.#arrived(pid) || this.#stopped) return;
     // It never asked for work: the next job would wait for ever.
     this.#options.log(3, `a job shell ended before it took a job (wait status ${status})`);
     this.#queue.shift()?.events.failed(new FluxError(errno.EIO, `job shell ended with wait status ${status} before it took the job`));

@@ -3,7 +3,10 @@ import { afterEach, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { errno } from "../../../src/message/errno.ts";
 import { Pool } from "../../../src/modules/job-exec/pool.ts";
+import { Request } from "../../../src/client/request.ts";
+import { requestMessage } from "../../../src/message/message.ts";
 import { createVirtualClock } from "../../../src/os/clock.ts";
+import { type Child, spawnProcess } from "../../../src/os/spawn.ts";
 import { jobspec, startLab, type JobLab } from "../../shell/support.ts";
 
 let lab: JobLab | undefined;
@@ -104,4 +107,41 @@ test("a shell process that ends before it asks for work fails the job that waits
   pool.lease({}, { lost: () => undefined, taken: () => undefined, failed: (error) => failed.resolve(error.message) });
   exit.resolve({ status: 256 });
   expect(await failed.promise).toBe("job shell ended with wait status 256 before it took the job");
+});
+
+test("shell processes that never ask for work are killed and make room for others", async () => {
+  const clock = createVirtualClock();
+  const children: Child[] = [];
+  const logged: string[] = [];
+  const pool = new Pool({
+    clock,
+    start() {
+      const child = spawnProcess({ argv: ["sleep", "54327"], stdout: "null", stderr: "null", newSession: true });
+      children.push(child);
+      return child;
+    },
+    keep: () => 1,
+    jobsMax: () => 1,
+    log: (_, text) => logged.push(text),
+    startLimit_ms: 1000,
+  });
+  const failures: string[] = [];
+  for (let i = 0; i < 9; i++) pool.lease({}, { lost: () => undefined, taken: () => undefined, failed: (error) => failures.push(error.message) });
+  expect(pool.stats).toMatchObject({ starting: 8, waiting: 9 });
+  // One asks in time, and lives.
+  const [first, ...silent] = children;
+  const wait = requestMessage("job-exec.shell-wait", { pid: first?.pid ?? 0 }, { streaming: true });
+  pool.join(new Request(wait, () => undefined, () => undefined), first?.pid ?? 0);
+  expect(pool.stats).toMatchObject({ shells: 1, starting: 8, waiting: 8 });
+  await clock.advance(999);
+  expect([logged, failures]).toEqual([[], []]);
+  await clock.advance(1);
+  await until(() => failures.length === 8);
+  expect(new Set(failures)).toEqual(new Set(["job shell ended with wait status 9 before it took the job"]));
+  expect(logged).toContain(`job shell ${silent[0]?.pid} did not ask for work within 1 s: it is killed`);
+  expect(pool.stats).toMatchObject({ shells: 1, starting: 0, waiting: 0 });
+  expect(first?.kill(0)).toBe(true);
+  pool.stop();
+  await Promise.all(children.map(({ reaped }) => reaped));
+  expect(clock.pending).toBe(0);
 });
