@@ -51,6 +51,13 @@ export default defineModule({
       return group;
     };
 
+    /** Forgets a group that says nothing any more: names come from users, and there is room for GROUPS_MAX of them. */
+    const dropEmpty = (name: string): void => {
+      const group = groups.get(name);
+      if (group === undefined || batch.has(name)) return;
+      if (group.members.isEmpty && group.watchers.size === 0 && group.joinedBy === undefined) groups.delete(name);
+    };
+
     const append = (name: string, changes: readonly Change[]): void => {
       batch.set(name, reduce([...(batch.get(name) ?? []), ...changes]));
       if (scheduled) return;
@@ -76,6 +83,7 @@ export default defineModule({
         }
       }
       for (const req of group.watchers) req.respond({ members: group.members.toString() });
+      dropEmpty(name);
     };
 
     const disconnect = (sender: string): void => {
@@ -124,18 +132,22 @@ export default defineModule({
       },
       leave(req) {
         const { name } = req.unpack({ name: str });
-        const group = lookup(name);
-        if (group.joinedBy === undefined) throw new FluxError(errno.ENOENT, "this broker is not in the group");
+        const group = groups.get(name);
+        if (group?.joinedBy === undefined) throw new FluxError(errno.ENOENT, "this broker is not in the group");
         group.joinedBy = undefined;
         append(name, [{ ranks: String(rank), set: false }]);
       },
       get: allowUser((req) => {
-        const group = lookup(req.unpack({ name: str }).name);
         if (rank !== 0) throw new FluxError(errno.EPROTO, "groups.get is only available on rank 0");
-        req.respond({ members: group.members.toString() });
+        const { name } = req.unpack({ name: str });
+        req.respond({ members: groups.get(name)?.members.toString() ?? "" });
         if (!req.isOpen) return DEFERRED;
+        const group = lookup(name);
         group.watchers.add(req);
-        req.onCancel(() => group.watchers.delete(req));
+        req.onCancel(() => {
+          group.watchers.delete(req);
+          dropEmpty(name);
+        });
         return DEFERRED;
       }),
       update(req) {
