@@ -41,6 +41,8 @@ export interface LocalConnectorOptions {
   readonly newId: () => string;
   readonly access: () => AccessRules;
   readonly log: (level: 3 | 4 | 7, text: string) => void;
+  /** Connections at a time; default: what the descriptors allow. */
+  readonly clientsMax?: number;
 }
 
 export interface LocalConnector {
@@ -56,7 +58,9 @@ interface Client {
 
 export function listenLocal(options: LocalConnectorOptions): LocalConnector {
   const clients = new Set<Client>();
-  const limit = clientLimit();
+  const limit = options.clientsMax ?? clientLimit();
+  /** Clients are being refused, and that was said: once until there is room again. */
+  let full = false;
   const handlers: Bun.SocketHandler<Client> = {
     binaryType: "buffer",
     open(socket) {
@@ -65,7 +69,8 @@ export function listenLocal(options: LocalConnectorOptions): LocalConnector {
       socket.data = client;
       const refusal = clients.size >= limit ? errno.EMFILE : undefined;
       if (refusal !== undefined) {
-        options.log(4, `connector-local: ${clients.size} clients are connected: refusing more`);
+        if (!full) options.log(4, `connector-local: ${clients.size} clients are connected: refusing more`);
+        full = true;
         return refuse(link, refusal);
       }
       clients.add(client);
@@ -76,6 +81,7 @@ export function listenLocal(options: LocalConnectorOptions): LocalConnector {
     error: (socket, err) => socket.data.link.handleClose(toFluxError(err, errno.EIO)),
     close(socket) {
       clients.delete(socket.data);
+      if (clients.size < limit) full = false;
       socket.data.link.handleClose(undefined);
     },
   };

@@ -69,6 +69,8 @@ interface EndpointState {
   readonly used: Map<string, Message>;
   /** Of these, the services that were asked without a rank: nearly every request is to one of them. */
   readonly usedAnywhere: Set<string>;
+  /** USED_MAX was reached, and that was said: once, not for each further request. */
+  usedFull: boolean;
 }
 
 interface PeerState {
@@ -114,7 +116,14 @@ export class Router {
   // ---- who is there
 
   addEndpoint(endpoint: Endpoint): void {
-    this.#endpoints.set(endpoint.id, { endpoint, subscriptions: new Map(), services: new Set(), used: new Map(), usedAnywhere: new Set() });
+    this.#endpoints.set(endpoint.id, {
+      endpoint,
+      subscriptions: new Map(),
+      services: new Set(),
+      used: new Map(),
+      usedAnywhere: new Set(),
+      usedFull: false,
+    });
   }
 
   /** The endpoint is gone: its services end, and the services it used are told. */
@@ -353,7 +362,11 @@ export class Router {
     if (anywhere && state.usedAnywhere.has(service)) return;
     const key = `${service}/${nodeid}/${upstream}`;
     if (state.used.has(key)) return;
-    if (state.used.size >= USED_MAX) return this.#warn(`${state.endpoint.name} uses over ${USED_MAX} services: some will not learn when it ends`);
+    if (state.used.size >= USED_MAX) {
+      if (!state.usedFull) this.#warn(`${state.endpoint.name} uses over ${USED_MAX} services: some will not learn when it ends`);
+      state.usedFull = true;
+      return;
+    }
     state.used.set(key, requestMessage(request.topic ?? "", undefined, upstreamOptions(request)));
     if (anywhere) state.usedAnywhere.add(service);
   }

@@ -25,7 +25,7 @@ interface Fixture extends AsyncDisposable {
   open(): Promise<Flux>;
 }
 
-async function broker(options: { owner?: number; access?: Partial<AccessRules> } = {}): Promise<Fixture> {
+async function broker(options: { owner?: number; access?: Partial<AccessRules>; clientsMax?: number } = {}): Promise<Fixture> {
   const dir = mkdtempSync(join(tmpdir(), "flux-test-"));
   const path = join(dir, "local-0");
   const owner = options.owner ?? ME;
@@ -46,6 +46,7 @@ async function broker(options: { owner?: number; access?: Partial<AccessRules> }
     newId: () => crypto.randomUUID(),
     access: () => ({ allowGuestUser: false, allowRootOwner: false, ...options.access }),
     log: (_, text) => log.push(text),
+    ...(options.clientsMax === undefined ? {} : { clientsMax: options.clientsMax }),
   });
   return {
     path,
@@ -143,6 +144,22 @@ test("a client that never reads is dropped at the bound, with a line in the log"
   expect(await h.rpc("who.owner")).toEqual({});
   socket.destroy();
   h.close();
+});
+
+test("refusing at the limit is said once, and again when it is reached again", async () => {
+  await using b = await broker({ clientsMax: 2 });
+  const said = (): number => b.log.filter((line) => line.includes("refusing more")).length;
+  const [first, second] = [await b.open(), await b.open()];
+  for (let i = 0; i < 5; i++) await expect(b.open()).rejects.toMatchObject({ errno: errno.EMFILE });
+  expect(said()).toBe(1);
+  const before = [...b.router.endpoints].length;
+  second.close();
+  while ([...b.router.endpoints].length === before) await new Promise((resolve) => setImmediate(resolve));
+  const third = await b.open();
+  for (let i = 0; i < 5; i++) await expect(b.open()).rejects.toMatchObject({ errno: errno.EMFILE });
+  expect(said()).toBe(2);
+  first.close();
+  third.close();
 });
 
 test("clients offer services to each other; a service goes with its client", async () => {
