@@ -114,6 +114,14 @@ export class Request {
     else this.#end();
   }
 
+  /** There is no room to keep this request: what its method began for it is undone, and it fails. For the handle's use. */
+  abort(reason: unknown): void {
+    const onCancel = this.#onCancel;
+    this.#onCancel = undefined;
+    if (this.#open) onCancel?.();
+    this.fail(reason);
+  }
+
   #end(): void {
     this.#open = false;
     this.#onCancel = undefined;

@@ -34,6 +34,8 @@ export function allowUser(run: Method): OpenMethod {
 
 /** Streams and deferred requests that one service keeps open. */
 const OPEN_REQUESTS_MAX = 200_000;
+/** Of these, those of one sender: one client that opens and opens must leave room for the others. */
+const OPEN_REQUESTS_PER_SENDER_MAX = 50_000;
 
 /** The requests of one service that are still to be answered, by sender, so that they end with it. */
 export class OpenRequests {
@@ -49,6 +51,12 @@ export class OpenRequests {
       throw new FluxError(errno.ENOBUFS, `too many open requests for ${request.message.service} (limit ${OPEN_REQUESTS_MAX})`);
     }
     let set = this.#bySender.get(request.sender);
+    if (set !== undefined && set.size >= OPEN_REQUESTS_PER_SENDER_MAX) {
+      throw new FluxError(
+        errno.ENOBUFS,
+        `too many open requests of one sender for ${request.message.service} (limit ${OPEN_REQUESTS_PER_SENDER_MAX})`,
+      );
+    }
     if (set === undefined) this.#bySender.set(request.sender, (set = new Set()));
     set.add(request);
     this.#count++;
@@ -132,17 +140,24 @@ export class Service {
   }
 
   #keep(request: Request): void {
-    if (request.isOpen) this.openRequests.add(request);
+    if (!request.isOpen) return;
+    try {
+      this.openRequests.add(request);
+    } catch (err) {
+      request.abort(err);
+      throw err;
+    }
   }
 
   #await(request: Request, promise: Promise<Answer>): void {
-    this.#keep(request);
     promise.then(
       (answer) => {
         if (answer !== DEFERRED) request.respond(answer ?? undefined);
       },
       (err: unknown) => request.fail(err),
     );
+    // Last: when there is no room for the request, what the promise comes to is still taken.
+    this.#keep(request);
   }
 
   #stream(request: Request, items: AsyncIterable<JsonObject>): void {
