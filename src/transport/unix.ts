@@ -17,8 +17,16 @@ const WRITE_BATCH_BYTES = 1 << 20;
 /** How long a broker may take to say whether it lets us in. */
 const WELCOME_TIMEOUT_MS = 30_000;
 
+/** An exception that nobody catches ends a program; a broker puts it in its log. */
+function throwLater(err: unknown): void {
+  setImmediate(() => {
+    throw err;
+  });
+}
+
 export class UnixLink implements Link {
   #socket: Socket<unknown>;
+  readonly #receiverFailed: (err: unknown) => void;
   #decoder = new FrameDecoder();
   #receive: ((message: Message) => void) | undefined;
   #onClosed: ((reason: FluxError | undefined) => void) | undefined;
@@ -34,8 +42,10 @@ export class UnixLink implements Link {
   #endReason: FluxError | undefined;
   #drainWaiters: (() => void)[] = [];
 
-  constructor(socket: Socket<unknown>) {
+  /** `receiverFailed` hears of exceptions that the receiver throws; by default they are uncaught exceptions of the process. */
+  constructor(socket: Socket<unknown>, receiverFailed: (err: unknown) => void = throwLater) {
     this.#socket = socket;
+    this.#receiverFailed = receiverFailed;
   }
 
   get queued_bytes(): number {
@@ -47,7 +57,7 @@ export class UnixLink implements Link {
     this.#onClosed = closed;
     const early = this.#early;
     this.#early = [];
-    for (const message of early) receive(message);
+    for (const message of early) this.#deliver(message, receive);
     if (this.#ended) closed(this.#endReason);
   }
 
@@ -96,14 +106,27 @@ export class UnixLink implements Link {
 
   /** Bytes arrived. A malformed message ends the link. */
   handleData(chunk: Uint8Array): void {
+    const messages: Message[] = [];
+    let malformed: FluxError | undefined;
     try {
-      this.#decoder.push(chunk, (message) => {
-        if (this.#ended) return;
-        if (this.#receive !== undefined) this.#receive(message);
-        else this.#early.push(message);
-      });
+      this.#decoder.push(chunk, (message) => messages.push(message));
     } catch (err) {
-      this.destroy(toFluxError(err, errno.EPROTO));
+      malformed = toFluxError(err, errno.EPROTO);
+    }
+    for (const message of messages) {
+      if (this.#ended) return;
+      if (this.#receive !== undefined) this.#deliver(message, this.#receive);
+      else this.#early.push(message);
+    }
+    if (malformed !== undefined) this.destroy(malformed);
+  }
+
+  /** What the receiver throws is not the peer's fault, and must not keep later messages from it. */
+  #deliver(message: Message, receive: (message: Message) => void): void {
+    try {
+      receive(message);
+    } catch (err) {
+      this.#receiverFailed(err);
     }
   }
 
