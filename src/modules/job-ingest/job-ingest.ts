@@ -16,6 +16,7 @@ import { FluidGenerator, fluidTimestamp_ms } from "../../formats/fluid.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 import { jobid, uint, unpack } from "../../message/unpack.ts";
+import type { Clock } from "../../os/clock.ts";
 import { Batches } from "./batch.ts";
 import { withoutEnvironment } from "./defaults.ts";
 import { type IngestConfig, parseIngestConfig } from "./ingest-config.ts";
@@ -30,7 +31,7 @@ export default defineModule({
   async start(h, context): Promise<ModuleHooks> {
     if (context.rank > GENERATOR_MAX) throw new FluxError(errno.EINVAL, `job-ingest can't make job ids on ranks above ${GENERATOR_MAX}`);
     let ingest = parseIngestConfig(context.config, context.args);
-    let pipeline = await createPipeline(h, context.config, ingest);
+    let pipeline = await createPipeline(h, context.clock, context.config, ingest);
     const fluids = await createGenerator(h, context, ingest.fluidStart_ms);
     const batches = new Batches(h, ingest.batchCount);
     await h.serve("job-ingest", {
@@ -50,7 +51,7 @@ export default defineModule({
       /** The old configuration stays when the new one is wrong. */
       async reconfigure(config) {
         const next = parseIngestConfig(config, context.args);
-        const made = await createPipeline(h, config, next);
+        const made = await createPipeline(h, context.clock, config, next);
         pipeline.close();
         [ingest, pipeline] = [next, made];
         batches.setCount(next.batchCount);
@@ -63,13 +64,13 @@ export default defineModule({
   },
 });
 
-async function createPipeline(h: Flux, config: JsonObject, ingest: IngestConfig): Promise<Pipeline> {
+async function createPipeline(h: Flux, clock: Clock, config: JsonObject, ingest: IngestConfig): Promise<Pipeline> {
   const { validator, frobnicator, buffer_bytes } = ingest;
   const uri = await h.attr("local-uri").catch(() => undefined);
   const log = (level: LogLevel, text: string): void => h.log(level, text);
   const describe = (list: readonly string[]): string => (list.length === 0 ? "(null)" : list.join(","));
   log(7, `configuring validator with plugins=${describe(validator.plugins)}, args=${describe(validator.args)} (${validator.enabled ? "enabled" : "disabled"})`);
-  return Pipeline.create({ config, validator, frobnicator, buffer_bytes, open: () => Promise.resolve(h), env: { ...process.env, ...(uri === undefined ? {} : { FLUX_URI: uri }) }, log });
+  return Pipeline.create({ config, validator, frobnicator, buffer_bytes, open: () => Promise.resolve(h), env: { ...process.env, ...(uri === undefined ? {} : { FLUX_URI: uri }) }, log, clock });
 }
 
 /** Rank 0 goes on after the highest id that the job manager has seen; the others start from the clock of rank 0. */

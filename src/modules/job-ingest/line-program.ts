@@ -1,12 +1,20 @@
 // LineProgram: a validator or frobnicator that is a program: a line of JSON in, a line of JSON out, in order (see
-// src/client/ingest-plugin.ts). It is started with the first job, and again when it has ended.
+// src/client/ingest-plugin.ts). It is started with the first job, and again when it has ended. One that does not answer in
+// time is killed with all that it started.
 import { decodeJsonObject, encodeJson, type JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import type { LogLevel } from "../../client/log.ts";
+import { type Clock, realClock, type Timer } from "../../os/clock.ts";
 import { type Child, spawnProcess } from "../../os/spawn.ts";
 
 /** A longer answer is refused. */
 const LINE_MAX_BYTES = 64 * 1024 * 1024;
+/** For one answer, from the one before it or, when there was nothing to do, from the question. */
+const ANSWER_LIMIT_MS = 60_000;
+/** From the end of its input to SIGTERM, and from there to SIGKILL. */
+const CLOSE_GRACE_MS = 500;
+/** What it left running may hold its output so long. */
+const LINGER_MS = 1000;
 
 export interface LineProgramOptions {
   readonly argv: readonly string[];
@@ -14,6 +22,10 @@ export interface LineProgramOptions {
   /** Bytes of jobs that may wait for its answer. */
   readonly buffer_bytes: number;
   readonly log: (level: LogLevel, text: string) => void;
+  /** Default: the system's. */
+  readonly clock?: Clock | undefined;
+  /** Default: ANSWER_LIMIT_MS. */
+  readonly answerLimit_ms?: number | undefined;
 }
 
 interface Waiting {
@@ -24,7 +36,12 @@ interface Waiting {
 
 export class LineProgram {
   readonly #options: LineProgramOptions;
+  readonly #clock: Clock;
   #child: Child | undefined;
+  /** The child that gets no more jobs. */
+  #closing: Child | undefined;
+  /** Runs while the oldest question waits. */
+  #timer: Timer | undefined;
   #waiting: Waiting[] = [];
   #waiting_bytes = 0;
   #line = "";
@@ -33,6 +50,7 @@ export class LineProgram {
 
   constructor(options: LineProgramOptions) {
     this.#options = options;
+    this.#clock = options.clock ?? realClock;
   }
 
   get pid(): number | undefined {
@@ -43,7 +61,7 @@ export class LineProgram {
     return this.#waiting.length;
   }
 
-  /** Resolves to the answer. Rejects with FluxError: the program can't be started, has ended, or can't keep up (ENOBUFS). */
+  /** Resolves to the answer. Rejects with FluxError: the program can't be started, has ended, can't keep up (ENOBUFS), or does not answer in time (ETIMEDOUT). */
   ask(question: JsonObject): Promise<JsonObject> {
     const line = `${encodeJson(question)}\n`;
     const size_bytes = Buffer.byteLength(line);
@@ -61,12 +79,47 @@ export class LineProgram {
       }
       this.#waiting.push({ size_bytes, resolve, reject });
       this.#waiting_bytes += size_bytes;
+      if (this.#waiting.length === 1) this.#watch();
     });
   }
 
-  /** No more jobs: it ends when it has answered those it has. */
+  /** No more jobs: it ends when it has answered those it has, or is ended soon after. */
   close(): void {
-    this.#child?.stdin?.end();
+    const child = this.#child;
+    if (child === undefined || child === this.#closing) return;
+    this.#closing = child;
+    child.stdin?.end();
+    if (this.#waiting.length === 0) this.#expectEnd(child);
+  }
+
+  #expectEnd(child: Child): void {
+    const { argv, log } = this.#options;
+    let timer = this.#clock.setTimer(CLOSE_GRACE_MS, () => {
+      log(4, `${argv[0]}: it does not end with its input: SIGTERM`);
+      child.killGroup("SIGTERM");
+      timer = this.#clock.setTimer(CLOSE_GRACE_MS, () => child.killGroup("SIGKILL"));
+    });
+    void child.reaped.then(() => this.#clock.clear(timer));
+  }
+
+  /** The time for the answer to the oldest question begins. */
+  #watch(): void {
+    this.#clock.clear(this.#timer);
+    this.#timer = this.#waiting.length === 0 ? undefined : this.#clock.setTimer(this.#limit_ms, () => this.#expired()).unref();
+  }
+
+  get #limit_ms(): number {
+    return this.#options.answerLimit_ms ?? ANSWER_LIMIT_MS;
+  }
+
+  /** None of the questions will be answered; the next starts the program anew, however long this one takes to die. */
+  #expired(): void {
+    const text = `it did not answer within ${this.#limit_ms / 1000} s`;
+    this.#options.log(3, `${this.#options.argv[0]}: ${text}: it is killed`);
+    const child = this.#child;
+    this.#child = undefined;
+    this.#refuseAll(text, errno.ETIMEDOUT);
+    child?.killGroup("SIGKILL");
   }
 
   #start(): Child {
@@ -78,7 +131,12 @@ export class LineProgram {
       stdin: "pipe",
       stdout: "pipe",
       stderr: "pipe",
-      onStdout: (chunk) => this.#take(decoder.decode(chunk, { stream: true })),
+      newSession: true,
+      linger_ms: LINGER_MS,
+      onStdout: (chunk) => {
+        // One that was given up answers nothing any more.
+        if (child === this.#child) this.#take(decoder.decode(chunk, { stream: true }));
+      },
       onStderr: (chunk) => {
         for (const line of Buffer.from(chunk).toString().split("\n")) if (line !== "") log(3, `${argv[0]}: ${line}`);
       },
@@ -89,7 +147,7 @@ export class LineProgram {
 
   #take(text: string): void {
     this.#line += text;
-    if (this.#line.length > LINE_MAX_BYTES) return void this.#child?.kill("SIGKILL");
+    if (this.#line.length > LINE_MAX_BYTES) return void this.#child?.killGroup("SIGKILL");
     const lines = this.#line.split("\n");
     this.#line = lines.pop() ?? "";
     for (const line of lines) this.#answered(line);
@@ -99,6 +157,8 @@ export class LineProgram {
     const waiting = this.#waiting.shift();
     if (waiting === undefined) return this.#options.log(4, `${this.#options.argv[0]}: a line that answers nothing`);
     this.#waiting_bytes -= waiting.size_bytes;
+    this.#watch();
+    if (this.#waiting.length === 0 && this.#child !== undefined && this.#child === this.#closing) this.#expectEnd(this.#child);
     try {
       waiting.resolve(decodeJsonObject(line));
     } catch {
@@ -107,14 +167,21 @@ export class LineProgram {
   }
 
   #ended(child: Child): void {
-    if (this.#child === child) this.#child = undefined;
-    this.#line = "";
-    this.#waiting_bytes = 0;
-    for (const waiting of this.#waiting.splice(0)) waiting.reject(this.#failed("it ended before it answered"));
+    if (this.#child !== child) return;
+    this.#child = undefined;
+    this.#refuseAll("it ended before it answered", errno.EINVAL);
   }
 
-  #failed(text: string): FluxError {
+  #refuseAll(text: string, code: number): void {
+    this.#line = "";
+    this.#waiting_bytes = 0;
+    const refused = this.#waiting.splice(0);
+    this.#watch();
+    for (const waiting of refused) waiting.reject(this.#failed(text, code));
+  }
+
+  #failed(text: string, code: number = errno.EINVAL): FluxError {
     this.errors++;
-    return new FluxError(errno.EINVAL, `${this.#options.argv[0]}: ${text}`);
+    return new FluxError(code, `${this.#options.argv[0]}: ${text}`);
   }
 }

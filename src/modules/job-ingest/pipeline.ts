@@ -7,6 +7,7 @@ import type { Flux } from "../../client/flux.ts";
 import type { Frobnicate, IngestContext, IngestJob, Validate } from "../../client/ingest-plugin.ts";
 import { isJsonObject, type JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
+import type { Clock } from "../../os/clock.ts";
 import { FROBNICATORS, tableOf, VALIDATORS } from "./builtin-plugins.ts";
 import type { StageConfig } from "./ingest-config.ts";
 import { LineProgram } from "./line-program.ts";
@@ -20,6 +21,8 @@ export interface PipelineOptions {
   /** Of programs. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly log: (level: LogLevel, text: string) => void;
+  /** For the time limits of programs. Default: the system's. */
+  readonly clock?: Clock;
 }
 
 interface Stage<T> {
@@ -161,7 +164,8 @@ async function openStage<T>(
   for (const name of stage.plugins) {
     if (isProgram(name)) {
       knowsAll = true;
-      const program = new LineProgram({ argv: [name, ...stage.args], env: options.env, buffer_bytes: options.buffer_bytes, log: options.log });
+      const { env, buffer_bytes, log, clock } = options;
+      const program = new LineProgram({ argv: [name, ...stage.args], env, buffer_bytes, log, clock });
       programs.push(program);
       steps.push(byProgram(program));
       continue;

@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FLAG, submitJob } from "../../../src/client/jobs.ts";
@@ -9,6 +9,8 @@ import { errno, FluxError } from "../../../src/message/errno.ts";
 import { parseIngestConfig } from "../../../src/modules/job-ingest/ingest-config.ts";
 import { compileSchema } from "../../../src/modules/job-ingest/json-schema.ts";
 import { Pipeline } from "../../../src/modules/job-ingest/pipeline.ts";
+import { LineProgram } from "../../../src/modules/job-ingest/line-program.ts";
+import { createVirtualClock } from "../../../src/os/clock.ts";
 import { jobspec, type Rig, startRig } from "../job-manager/fakes.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "flux-ingest-"));
@@ -91,6 +93,94 @@ test("a program that does not read can hold only so much", async () => {
   expect(await Promise.resolve(pipeline.process(job({ text: "x".repeat(600) }), true)).catch((err: FluxError) => err.errno)).toBe(errno.ENOBUFS);
   pipeline.close();
   expect(await waiting).toContain("it ended before it answered");
+});
+
+/** A program with a clock of its own; `logged` has what it writes to stderr too. */
+function lineProgram(text: string, name: string) {
+  const clock = createVirtualClock();
+  const logged: string[] = [];
+  const waiting: [string, () => void][] = [];
+  const path = file(name, text);
+  const log = (_: number, line: string): void => {
+    logged.push(line);
+    for (const [what, wake] of waiting) if (line.includes(what)) wake();
+  };
+  const said = (what: string): Promise<void> => new Promise((resolve) => (logged.some((line) => line.includes(what)) ? resolve() : waiting.push([what, resolve])));
+  const program = new LineProgram({ argv: [path], env: { PATH: process.env["PATH"] }, buffer_bytes: 10_000, log, clock, answerLimit_ms: 1000 });
+  return { clock, logged, path, program, said };
+}
+
+/** One that only waits to be reaped is a zombie. */
+const isAlive = (pid: number): boolean => {
+  try {
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false; // it is gone
+  }
+};
+
+async function untilGone(pid: number): Promise<void> {
+  for (let i = 0; i < 600 && isAlive(pid); i++) await Bun.sleep(5);
+  expect(isAlive(pid)).toBe(false);
+}
+
+test("a program that does not answer is killed with what it started, its jobs are refused, and the next starts it again", async () => {
+  const { clock, logged, path, program, said } = lineProgram(`#!/bin/sh
+while read -r line; do
+  case $line in *'"hang"'*) sleep 54328 & echo "started $!" >&2; wait ;; *) echo '{"errnum": 0}' ;; esac
+done
+`, "hangs.sh");
+  expect(await program.ask({ word: "yes" })).toEqual({ errnum: 0 });
+  expect(clock.pending).toBe(0);
+  const pid = program.pid ?? 0;
+  const asked = Promise.allSettled([program.ask({ word: "yes" }), program.ask({ word: "hang" }), program.ask({ word: "yes" })]);
+  await clock.advance(999);
+  expect(program.pid).toBe(pid);
+  // Its time begins with the answer before it.
+  await said("started");
+  while (program.backlog > 2) await Bun.sleep(1); // stdout and stderr come in any order
+  const started = Number(/started (\d+)/.exec(logged.join("\n"))?.[1]);
+  expect(isAlive(started)).toBe(true);
+  await clock.advance(1000);
+  const [first, ...others] = await asked;
+  expect(first?.status).toBe("fulfilled");
+  for (const other of others) expect((other as PromiseRejectedResult).reason).toMatchObject({ errno: errno.ETIMEDOUT, message: `${path}: it did not answer within 1 s` });
+  expect(await program.ask({ word: "yes" })).toEqual({ errnum: 0 });
+  expect(program.pid).not.toBe(pid);
+  await untilGone(pid);
+  await untilGone(started);
+  program.close();
+});
+
+test.each([
+  ["SIGTERM", "", "exec sleep 54329"],
+  ["SIGKILL", "trap '' TERM", "while :; do sleep 0.05; done"],
+])("a program that goes on without input gets %s", async (signal, trap, rest) => {
+  const { clock, program, said } = lineProgram(`#!/bin/sh
+${trap}
+read -r line
+echo '{"errnum": 0}'
+while read -r line; do :; done
+echo at-the-end >&2
+${rest}
+`, `${signal}.sh`);
+  await program.ask({});
+  const pid = program.pid ?? 0;
+  program.close();
+  program.close();
+  await said("at-the-end");
+  await clock.advance(499);
+  expect(isAlive(pid)).toBe(true);
+  await clock.advance(1);
+  await said("does not end with its input");
+  if (signal === "SIGKILL") {
+    await clock.advance(499);
+    expect(isAlive(pid)).toBe(true);
+    await clock.advance(1);
+  }
+  await untilGone(pid);
+  for (let i = 0; i < 600 && clock.pending > 0; i++) await Bun.sleep(5);
+  expect(clock.pending).toBe(0);
 });
 
 test("require-instance refuses large jobs that start no instance", async () => {
