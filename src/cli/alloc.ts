@@ -11,7 +11,7 @@ import { ALLOC_OPTIONS, instanceJobspec } from "./instance-options.ts";
 import { showJobId } from "./job-id.ts";
 import { eventOfResponse } from "./job-output.ts";
 import { print, printError, writeError } from "./output.ts";
-import { PLUGINS_TEXT, submissionTerms, submitJobspec } from "./submission.ts";
+import { PLUGINS_TEXT, submissionTerms, submitJobspec, printJobspec } from "./submission.ts";
 
 export default defineCommand({
   name: "alloc",
@@ -38,11 +38,7 @@ Examples:
     // One in the background must not wait for somebody to look.
     if (options.bg) setShellOption(jobspec, "pty.capture", 1);
     else if (isatty(0)) setShellOption(jobspec, "pty.interactive", 1);
-    if (options.dryRun) {
-      const { spacedJson } = await import("./spaced-json.ts");
-      print(spacedJson(jobspec));
-      return 0;
-    }
+    if (options.dryRun) return printJobspec(jobspec);
     const terms = submissionTerms(options);
     return withFlux(async (h) => {
       const id = await submitJobspec(h, jobspec, terms);

@@ -10,7 +10,7 @@ import { parseWords } from "./getopt.ts";
 import { BATCH_OPTIONS, instanceJobspec } from "./instance-options.ts";
 import { showJobId } from "./job-id.ts";
 import { print } from "./output.ts";
-import { PLUGINS_TEXT, stdinRanks, submissionTerms, submitJobspec } from "./submission.ts";
+import { PLUGINS_TEXT, stdinRanks, submissionTerms, submitJobspec, printJobspec } from "./submission.ts";
 
 const OPTIONS = { ...BATCH_OPTIONS, wrap: flag("--wrap", "make a /bin/sh script of the arguments, or of stdin") } as const;
 type Options = OptionValues<typeof OPTIONS>;
@@ -43,11 +43,7 @@ Examples:
     const files = { input: options.input, output: options.output ?? OUTPUT_DEFAULT, error: options.error, labelIo: options.labelIo };
     const name = options.jobName ?? args[0] ?? "batch";
     const jobspec = await instanceJobspec(options, files, (common) => jobspecForScript(script, { ...common, name, args: args.slice(1) }));
-    if (options.dryRun) {
-      const { spacedJson } = await import("./spaced-json.ts");
-      print(spacedJson(jobspec));
-      return 0;
-    }
+    if (options.dryRun) return printJobspec(jobspec);
     const terms = submissionTerms(options);
     return withFlux(async (h) => {
       const id = await submitJobspec(h, jobspec, terms);

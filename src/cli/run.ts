@@ -1,5 +1,5 @@
 // flux run: submit a job and attach to it.
-import { submitJobspec, jobspecOfOptions, PLUGINS_TEXT, RESOURCE_OPTIONS, stdinRanks, submissionTerms, SUBMISSION_OPTIONS } from "./submission.ts";
+import { submitJobspec, jobspecOfOptions, PLUGINS_TEXT, RESOURCE_OPTIONS, stdinRanks, submissionTerms, SUBMISSION_OPTIONS, printJobspec } from "./submission.ts";
 import { defineCommand, reportError, text } from "./command.ts";
 import { withFlux } from "./connect.ts";
 import { showJobId } from "./job-id.ts";
@@ -29,11 +29,7 @@ Ctrl-C twice within two seconds cancels the job; ctrl-C and ctrl-Z leaves it run
       return 0;
     }
     const jobspec = await jobspecOfOptions(options, args);
-    if (options.dryRun) {
-      const { spacedJson } = await import("./spaced-json.ts");
-      print(spacedJson(jobspec));
-      return 0;
-    }
+    if (options.dryRun) return printJobspec(jobspec);
     const terms = submissionTerms(options);
     return withFlux(async (h) => {
       const id = await submitJobspec(h, jobspec, terms);

@@ -398,3 +398,10 @@ export function submitJobspec(h: Flux, jobspec: Jobspec, terms: SubmissionTerms)
 export const PLUGINS_TEXT = `Options that are built in:
   --resources-shape     resources as an RFC 46 shape on the command line
   --resources-json      resources section of a jobspec from a JSON file`;
+
+/** --dry-run: shows the jobspec instead of submitting it; returns the exit code. */
+export async function printJobspec(jobspec: Jobspec): Promise<number> {
+  const [{ spacedJson }, { print }] = await Promise.all([import("./spaced-json.ts"), import("./output.ts")]);
+  print(spacedJson(jobspec));
+  return 0;
+}
