@@ -232,7 +232,10 @@ export function connectUnix(path: string): Promise<Link> {
           if (!welcomed) refuse(lost);
           link?.handleClose(lost);
         },
-        error: (_socket, err) => link?.handleClose(toFluxError(err, errno.EIO)),
+        error(_socket, err) {
+          if (!welcomed) refuse(connectError(path, err));
+          link?.handleClose(toFluxError(err, errno.EIO));
+        },
       },
     }).catch((err: unknown) => refuse(connectError(path, err)));
   });

@@ -98,11 +98,11 @@ describe("three brokers, one a host", () => {
 
   test("broker.quorum: the program starts before all are there, and they may come later", async () => {
     await using box = await site();
-    const leader = box.start("test0", "-Sbroker.quorum=1", "echo up; flux overlay status --summary; flux overlay status --summary --wait=full; flux resource list -no {nnodes}");
+    const leader = box.start("test0", "-Sbroker.quorum=1", "echo up; flux resource list -no {nnodes}; flux overlay status --summary; flux overlay status --summary --wait=full; flux resource eventlog --wait=resource-define >/dev/null; flux resource list -s all -no {nnodes}");
     await leader.saw("partial");
     const others = ["test1", "test2"].map((host) => box.start(host));
     const { stdout, code } = await leader.done;
-    expect(stdout).toMatch(/^up\npartial\nfull\n/);
+    expect(stdout).toBe("up\n0\npartial\nfull\n3\n");
     expect(code).toBe(0);
     for (const other of others) expect((await other.done).code).toBe(0);
     await box.nothingLeft();

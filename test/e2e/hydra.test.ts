@@ -78,7 +78,8 @@ describe.skipIf(lacks("mpich"))("mpiexec.hydra", () => {
     await mpiexec.saw("up\n");
     mpiexec.kill("SIGINT");
     const { stderr } = await mpiexec.done;
-    expect(stderr).toContain("Interrupt (rc=130)");
+    // mpiexec signals brokers and program; the broker, on its signal, also hangs up on the program: either may come first.
+    expect(stderr).toMatch(/Interrupt \(rc=130\)|Hangup \(rc=129\)/);
     await box.nothingLeft();
   });
 });

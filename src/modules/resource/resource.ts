@@ -26,7 +26,7 @@ import { Hostlist } from "../../formats/hostlist.ts";
 import { IdSet } from "../../formats/idset.ts";
 import { decodeJsonObject, type JsonObject } from "../../formats/json.ts";
 import { Rset } from "../../formats/rset.ts";
-import { errno, FluxError, isErrno, strerror, toFluxError } from "../../message/errno.ts";
+import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
 import { bool, int, num, obj, opt, str, uint, unpack } from "../../message/unpack.ts";
 import { hwlocXml } from "../../os/hwloc.ts";
 import { Acquire } from "./acquire.ts";
@@ -416,15 +416,11 @@ class Leader {
     };
   }
 
-  #known(): Rset {
-    if (this.#R === undefined) throw new FluxError(errno.ENOENT, `error preparing response: ${strerror(errno.ENOENT)}`);
-    return this.#R;
-  }
-
   #answerStatus(): JsonObject {
-    const R = this.#known();
+    // While brokers are still looking, nothing is there yet: no error, or `flux uptime` fails until the last has come.
+    const R = this.#R ?? new Rset();
     return {
-      R: R.scheduling === undefined ? (this.#RJson ?? {}) : encodeR(withoutScheduling(R)),
+      R: this.#RJson !== undefined && R.scheduling === undefined ? this.#RJson : encodeR(withoutScheduling(R)),
       drain: this.#drain.info(),
       online: this.#online.toString(),
       offline: this.#offline.toString(),
@@ -434,8 +430,8 @@ class Leader {
   }
 
   #answerGet(): JsonObject {
-    this.#known();
-    return { R: this.#RJson ?? {}, method: this.#method ?? "" };
+    if (this.#RJson === undefined) throw new FluxError(errno.ENOENT, "resources are not known yet");
+    return { R: this.#RJson, method: this.#method ?? "" };
   }
 
   async #answerSchedStatus(): Promise<JsonObject> {
@@ -451,7 +447,7 @@ class Leader {
   }
 
   #newStatus(): Status {
-    const R = withoutScheduling(this.#known());
+    const R = withoutScheduling(this.#R ?? new Rset());
     const ranks = R.ranks.subtract(this.#exclude);
     const all = R.slice(this.#shrinks ? ranks.subtract(this.#lost) : ranks);
     return { all, allJson: encodeR(all), down: undefined };
