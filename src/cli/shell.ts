@@ -16,6 +16,8 @@ export default defineCommand({
     const h = await Flux.open();
     await runWorker(h, { pid: process.pid });
     h.close();
-    return 0;
+    // Not by and by: what a job left open must not keep a shell that nobody knows of any more, and with it the output of whoever
+    // started the instance.
+    process.exit(0);
   },
 });

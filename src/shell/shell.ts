@@ -106,6 +106,8 @@ export interface ShellRun {
   readonly finished: Promise<boolean>;
   go(): void;
   kill(signum: number): void;
+  /** Nobody wants the job any more: its tasks are killed, and none is started from now on. */
+  abort(): void;
   lostShell(shellRank: number, severity: number, message: string): void;
   expiration(expiration: number): void;
   /** What was reported first is in the KVS. */
@@ -145,6 +147,10 @@ export function runShell(host: ShellHost, job: Job, makePlugins: (shell: Shell) 
       shell.log(LOG.debug, `forwarding signal ${signum} to tasks`);
       for (const plugin of plugins) plugin.kill?.(shell, signum);
       shell.killTasks(signum);
+    },
+    abort() {
+      fail(state, new ShellExit(1, "the broker has gone"));
+      shell.killTasks(9);
     },
     lostShell(shellRank, severity, message) {
       if (message !== "") shell.log(LOG.warning, message);
@@ -268,7 +274,7 @@ async function runToEnd(state: State): Promise<void> {
     await unlessFailed(state, state.go.promise);
   }
   if (shell.isLeader) shell.postEvent("shell.init", shell.initContext);
-  startTasks(state);
+  await startTasks(state);
   for (const plugin of plugins) await plugin.start?.(shell);
   const start = shell.isLeader ? { at_start: eventLine(state.host.clock.now_s(), "shell.start", startContext(shell)) } : {};
   report(state, { phase: "running", pids: shell.tasks.map((task) => task.child?.pid ?? 0), ...start });
@@ -288,8 +294,9 @@ function createTasks(state: State): void {
     .map((rank, localId) => newTask(rank, localId, job.command));
 }
 
-function startTasks(state: State): void {
+async function startTasks(state: State): Promise<void> {
   const { shell, plugins } = state;
+  if (state.failed) await state.failure.promise;
   const done = shell.hold();
   for (const task of shell.tasks) {
     for (const plugin of plugins) plugin.taskInit?.(shell, task);

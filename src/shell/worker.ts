@@ -20,7 +20,10 @@ export interface WorkerOptions {
   readonly processEnv?: Readonly<Record<string, string | undefined>>;
 }
 
-/** Serves jobs until job-exec lets it go or its broker is gone. Resolves then; rejects when it could not begin. */
+/**
+ * Serves jobs until job-exec lets it go or its broker is gone. Resolves then, or a little later when it had a job, of which
+ * nothing is left running; rejects when it could not begin.
+ */
 export async function runWorker(h: Flux, options: WorkerOptions): Promise<void> {
   const host = await openHost(h, options);
   let current: { id: bigint; namespace: string; run: ShellRun } | undefined;
@@ -68,7 +71,7 @@ export async function runWorker(h: Flux, options: WorkerOptions): Promise<void> 
   // With a job: the broker went away, or unloaded job-exec. Nobody wants the job any more.
   if (current !== undefined) {
     const { namespace, run } = current;
-    run.kill(9);
+    run.abort();
     // What has left its task's process group goes too: it may hold the output that the end of the job waits for.
     killOrphans(namespace, host.uri);
     await Promise.race([run.finished, host.clock.sleep(LAST_WORDS_MS)]);

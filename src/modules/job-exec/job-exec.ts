@@ -58,7 +58,7 @@ export function createJobExec(options: JobExecOptions = {}): ModuleDefinition {
         async stop() {
           context.clock.clear(timer);
           await leader?.stop();
-          shells.stop();
+          await shells.stop();
         },
         stats: () => ({ ...describeConfig(config), jobs: leader?.describeJobs() ?? {}, config: {}, pool: shells.pool.stats, "bulk-exec": describeShells(shells) }),
         reconfigure(table) {

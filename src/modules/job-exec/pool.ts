@@ -68,6 +68,8 @@ const SURPLUS_MS = 5000;
 /** All but one go after this. */
 const IDLE_MS = 60_000;
 const IDLE_MAX = 64;
+/** When the pool ends, how long a shell may take to end its job's tasks (worker.ts) before it is killed. */
+const RETIRE_MS = 2000;
 const SIGKILL = 9;
 
 export class Pool {
@@ -124,21 +126,26 @@ export class Pool {
     }
   }
 
-  /** Ends all processes. Those with a job are killed. */
-  stop(): void {
+  /** Ends all processes; resolves when they are gone. One with a job ends its tasks first; one that doesn't go is killed. */
+  async stop(): Promise<void> {
     this.#stopped = true;
-    this.#options.clock.clear(this.#idleTimer);
+    const { clock } = this.#options;
+    clock.clear(this.#idleTimer);
     for (const worker of this.#workers) {
-      if (worker.lease !== undefined && worker.pid > 1) sendSignal(worker.pid, SIGKILL);
       worker.request.respond({ type: "retire" });
       worker.request.finish();
     }
     for (const [pid, timer] of this.#starting) {
-      this.#options.clock.clear(timer);
+      clock.clear(timer);
       if (pid > 1) sendSignal(pid, SIGKILL);
     }
     this.#workers.clear();
     this.#idle.length = 0;
+    const killer = clock.setTimer(RETIRE_MS, () => {
+      for (const pid of this.#processes.keys()) if (pid > 1) sendSignal(pid, SIGKILL);
+    });
+    await Promise.allSettled(this.#processes.values());
+    clock.clear(killer);
   }
 
   #give(worker: Worker, waiting: Waiting): void {

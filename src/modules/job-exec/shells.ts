@@ -11,7 +11,7 @@ import type { Methods } from "../../client/service.ts";
 import type { JobId } from "../../formats/fluid.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { termSignal } from "../../formats/waitstatus.ts";
-import { errno, FluxError } from "../../message/errno.ts";
+import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import { int, jobid, str, uint } from "../../message/unpack.ts";
 import { jobOrderSpec, reportSpec } from "../../shell/protocol.ts";
 import { killOrphans } from "../../shell/orphans.ts";
@@ -34,10 +34,12 @@ export interface Shells {
   readonly pool: Pool;
   /** Jobs with a shell here. */
   readonly active: number;
-  stop(): void;
+  stop(): Promise<void>;
 }
 
 const SIGKILL = 9;
+/** After a shell was killed, its processes are looked for at once and after each of these times. */
+const SWEEPS_MS = [20, 100];
 const SHELL_EVENT = /^shell-(\d+)\.kill$/;
 
 export async function startShells(h: Flux, options: PoolOptions): Promise<Shells> {
@@ -50,6 +52,19 @@ export async function startShells(h: Flux, options: PoolOptions): Promise<Shells
     active.delete(String(shell.id));
     shell.request.respond(report);
     shell.request.finish();
+  };
+
+  /**
+   * Kills what the tasks of a killed shell are: it told of some, and the others are known by their environment, which one
+   * that was being started gets a little later.
+   */
+  const sweep = async ({ pids, namespace }: ActiveShell): Promise<void> => {
+    killGroups(pids);
+    killOrphans(namespace, uri);
+    for (const wait_ms of SWEEPS_MS) {
+      await options.clock.sleep(wait_ms);
+      killOrphans(namespace, uri);
+    }
   };
 
   const start = (request: Request): typeof DEFERRED => {
@@ -68,9 +83,9 @@ export async function startShells(h: Flux, options: PoolOptions): Promise<Shells
           request.fail(error);
         },
         lost(status) {
-          killGroups(shell.pids);
-          killOrphans(namespace, uri);
-          end(shell, { id, shell_rank, phase: "exited", status: termSignal(status) ?? status });
+          sweep(shell)
+            .catch((err: unknown) => options.log(3, `job ${id}: cannot look for what its shell left: ${toFluxError(err).message}`))
+            .finally(() => end(shell, { id, shell_rank, phase: "exited", status: termSignal(status) ?? status }));
         },
       },
     );
@@ -132,14 +147,12 @@ export async function startShells(h: Flux, options: PoolOptions): Promise<Shells
     get active() {
       return active.size;
     },
-    stop() {
+    async stop() {
       subscription.unsubscribe().catch(() => undefined);
-      pool.stop();
-      for (const { pids, namespace } of active.values()) {
-        killGroups(pids);
-        killOrphans(namespace, uri);
-      }
+      await pool.stop();
+      const left = [...active.values()];
       active.clear();
+      await Promise.all(left.map(sweep));
     },
   };
 }

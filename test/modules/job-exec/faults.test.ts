@@ -141,7 +141,9 @@ test("shell processes that never ask for work are killed and make room for other
   expect(logged).toContain(`job shell ${silent[0]?.pid} did not ask for work within 1 s: it is killed`);
   expect(pool.stats).toMatchObject({ shells: 1, starting: 0, waiting: 0 });
   expect(first?.kill(0)).toBe(true);
-  pool.stop();
+  const stopped = pool.stop();
+  await clock.advance(2000);
+  await stopped;
   await Promise.all(children.map(({ reaped }) => reaped));
   expect(clock.pending).toBe(0);
 });
