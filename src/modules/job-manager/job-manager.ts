@@ -201,6 +201,11 @@ export function createManager(h: Flux, context: ModuleContext, index?: JobIndex)
   const journal = new Journal({
     activeJobs: () => core.active.values(),
     inactiveIds: () => core.inactive.ids(),
+    stored: () =>
+      new Promise((resolve) => {
+        eventlogs.whenStored(() => resolve());
+        touch();
+      }),
     readInactive: (id) => readRecord(h, id),
   });
   const housekeeping = new Housekeeping({ h, clock, free: (id, R, final) => alloc.release(id, R, final) });

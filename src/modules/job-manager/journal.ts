@@ -36,6 +36,8 @@ const WAITING_MAX = 500_000;
 export interface JournalOptions {
   readonly activeJobs: () => Iterable<Job>;
   readonly inactiveIds: () => JobId[];
+  /** Resolves when all that was posted so far can be read. */
+  readonly stored: () => Promise<void>;
   /** Reads a job that is over; undefined when it has been purged. */
   readonly readInactive: (id: JobId) => Promise<JournalRecord | undefined>;
 }
@@ -113,6 +115,8 @@ export class Journal {
   }
 
   async #sendInactive(listener: Listener, ids: readonly JobId[], kept: ReadonlySet<unknown>): Promise<void> {
+    // The last events of a job that has just ended may still be on their way to the KVS.
+    await this.#options.stored();
     let window: JobId[] = [];
     const send = async (): Promise<void> => {
       const records = await Promise.all(window.map((id) => this.#options.readInactive(id)));

@@ -1,8 +1,11 @@
 // A checker of job eventlogs that shares nothing with the job manager: what RFC 21 says about the order of events.
 import type { EventlogEntry } from "../../../src/formats/eventlog.ts";
 
-/** What is wrong with an eventlog: "" when it obeys RFC 21. `isOver`: the job must have reached INACTIVE. */
-export function checkEventlog(events: readonly EventlogEntry[], isOver: boolean): string {
+/**
+ * What is wrong with an eventlog: "" when it obeys RFC 21. `isOver`: the job must have reached INACTIVE. `crashes_s`: when the
+ * instance crashed; shells that went with it have no finish event.
+ */
+export function checkEventlog(events: readonly EventlogEntry[], isOver: boolean, crashes_s: readonly number[] = []): string {
   let state = "NEW";
   let resources = false;
   let started = false;
@@ -13,7 +16,8 @@ export function checkEventlog(events: readonly EventlogEntry[], isOver: boolean)
     const wrong = (why: string): string => `event ${i} '${name}' in ${state}: ${why}`;
     if (state === "INACTIVE") return wrong("after the end");
     if (i === 0 && name !== "submit") return wrong("the first event must be submit");
-    if (i > 1 && timestamp < last) return wrong("time goes back");
+    if (i > 1 && timestamp < last) return wrong(`time goes back from ${last} to ${timestamp}`);
+    if (crashes_s.some((crash_s) => crash_s >= last && crash_s <= timestamp)) running = false;
     last = timestamp;
     const fatal = name === "exception" && context?.["severity"] === 0;
     switch (name) {
