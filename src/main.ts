@@ -19,10 +19,7 @@ async function main(words: readonly string[]): Promise<number> {
   if (name === "--help" || (name === "help" && rest.length === 0)) return commands("stdout");
   if (name.startsWith("-")) return afterOptions(words);
   const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (entry === undefined) {
-    writeStderr(`flux: '${name}' is not a flux command. See 'flux --help'\n`);
-    return 1;
-  }
+  if (entry === undefined) return notOurs(name, rest);
   const [{ default: command }, { runCommand }] = await Promise.all([entry.load(), import("./cli/command.ts")]);
   return runCommand(command, rest);
 }
@@ -36,6 +33,18 @@ async function afterOptions(words: readonly string[]): Promise<number> {
     return reportError("flux", "getopt", err);
   }
   return main(rest);
+}
+
+async function notOurs(name: string, words: readonly string[]): Promise<number> {
+  const [{ runExternal }, { reportError }] = await Promise.all([import("./cli/external.ts"), import("./cli/command.ts")]);
+  try {
+    const exitCode = await runExternal(name, words);
+    if (exitCode !== undefined) return exitCode;
+  } catch (err) {
+    return reportError("flux", "getopt", err);
+  }
+  writeStderr(`flux: '${name}' is not a flux command. See 'flux --help'\n`);
+  return 1;
 }
 
 /** The list of commands: an answer, or what to say when no command was given. */

@@ -26,19 +26,21 @@ import { FLUX_VERSION } from "../version.ts";
 import { Attributes } from "./attributes.ts";
 import { type Boot, openBoot } from "./boot/boot.ts";
 import { applyConfValue, readConfig } from "./config.ts";
+import { BUILTIN_CONFIG } from "./builtin-config.ts";
 import { accessRules, listenLocal, type LocalConnector } from "./connector-local.ts";
 import { openInternal } from "./endpoints.ts";
 import { type Enclosing, programEnvironment, takeEnclosing } from "./environment.ts";
 import { Lifecycle, quorumSize } from "./lifecycle.ts";
 import { watchLifeline } from "./lifeline.ts";
 import { Log } from "./log.ts";
+import { hasSiteFiles } from "./modprobe/search-path.ts";
 import { ModuleHost } from "./module-host.ts";
 import type { BrokerOptions } from "./options.ts";
 import type { Card } from "./overlay/card.ts";
 import { Overlay } from "./overlay/overlay.ts";
 import { childrenOf, parentOf, parseTopology, type Topology } from "./overlay/topology.ts";
 import { initialProgram, Programs, shellCommand } from "./programs.ts";
-import { EARLY_MODULES, loadBuiltin, rc1Modules } from "./registry.ts";
+import { EARLY_MODULES, loadBuiltin, usualModules } from "./registry.ts";
 import { Router } from "./router.ts";
 import { setupDirectory } from "./rundir.ts";
 import { serveAttr } from "./services/attr.ts";
@@ -272,7 +274,8 @@ class Broker {
     const shell = process.env["SHELL"] ?? "/bin/bash";
     for (const [name, attr, own] of [["rc1", "broker.rc1_path", RC1_DEFAULT], ["rc3", "broker.rc3_path", RC3_DEFAULT]] as const) {
       const line = attrs.require(attr);
-      if (line !== "" && line !== own) this.#programs.push(name, shellCommand(line, shell, false));
+      // Without anything of the site it is quicker to do it here.
+      if (line !== "" && (line !== own || hasSiteFiles(name, process.env))) this.#programs.push(name, shellCommand(line, shell, false));
     }
     if (this.#boot.rank === 0 && !attrs.has("broker.rc2_none")) this.#programs.push("rc2", initialProgram(this.#options.command));
   }
@@ -324,7 +327,7 @@ class Broker {
     }
     // The code of the modules is read while the others are on their way.
     // One that can't be read fails again, and is reported, when rc1 wants it.
-    const modules = Promise.allSettled(rc1Modules(rank).map((name) => loadBuiltin(name)));
+    const modules = Promise.allSettled(usualModules(rank).map((name) => loadBuiltin(name)));
     await this.#wireUp();
     await modules;
     if (rank === 0) this.#tellParent();
@@ -346,7 +349,7 @@ class Broker {
     await serveEvent(h, this.#router);
     await serveLog(h, this.#log);
     await serveAttr(h, this.#attrs);
-    await serveBroker(h, rank, { rundir: this.#attrs.require("rundir") });
+    await serveBroker(h, rank, BUILTIN_CONFIG);
     const tracer = new Tracer(this.#router);
     await serveModule(h, this.#host, tracer, () => Date.now());
     await serveRunat(h, this.#programs);

@@ -8,7 +8,7 @@ import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
 /** Reads the configuration at `path`. Throws FluxError that names the file. */
 export async function readConfig(path: string): Promise<JsonObject> {
   let config: JsonObject = {};
-  for (const file of configFiles(path)) config = merge(config, await readFile(file));
+  for (const file of configFiles(path)) config = merge(config, await readConfigFile(file));
   return config;
 }
 
@@ -17,7 +17,7 @@ export async function applyConfValue(config: JsonObject, value: string): Promise
   if (value.startsWith("{")) return merge(config, inline(value, () => decodeJsonObject(value)));
   if (value.includes("\n")) return merge(config, await parseToml(value, "--conf"));
   const equals = value.indexOf("=");
-  if (equals < 0) return merge(config, await readFile(value));
+  if (equals < 0) return merge(config, await readConfigFile(value));
   return merge(config, nested(value.slice(0, equals).split("."), scalar(value.slice(equals + 1))));
 }
 
@@ -35,7 +35,8 @@ function configFiles(path: string): string[] {
     .map((name) => join(path, name));
 }
 
-async function readFile(file: string): Promise<JsonObject> {
+/** Reads one file, TOML or (.json) JSON. Throws FluxError that names it. */
+export async function readConfigFile(file: string): Promise<JsonObject> {
   let text: string;
   try {
     text = readFileSync(file, "utf8");

@@ -13,9 +13,10 @@ import type { ModuleHost } from "./module-host.ts";
 import { isOnline } from "./overlay/children.ts";
 import type { Overlay } from "./overlay/overlay.ts";
 import { type Programs, SHUTDOWN_GRACE_MS, SIGNAL_GRACE_MS } from "./programs.ts";
-import { loadBuiltin, rc1Modules } from "./registry.ts";
-import { RC1_DEFAULT, RC3_DEFAULT } from "./setup-attributes.ts";
-import { beginRun, endRun, enterSafeMode } from "./startlog.ts";
+import { Modprobe } from "./modprobe/modprobe.ts";
+import type { RcFile } from "./modprobe/rc-file.ts";
+import { RC1 } from "./modprobe/rc1.ts";
+import { RC3 } from "./modprobe/rc3.ts";
 import { eventOfParent, type State, StateMachine, stateNumber, STATES } from "./state-machine.ts";
 
 export interface LifecycleOptions {
@@ -49,9 +50,6 @@ export class Lifecycle {
   #parentState: State | undefined;
   #expedited = false;
   #shutdownTimers: Timer[] = [];
-  /** The startlog has a start event of this run. */
-  #begun = false;
-  #crashedBefore = false;
 
   constructor(options: LifecycleOptions) {
     this.#options = options;
@@ -244,53 +242,42 @@ export class Lifecycle {
   }
 
   async #init(): Promise<void> {
-    const { attrs, programs, clock, log } = this.#options;
+    const { attrs, programs } = this.#options;
     const path = attrs.get("broker.rc1_path") ?? "";
     if (path === "") return this.#post("rc1-none");
-    const start_ms = clock.monotonic_ms();
-    let code = 0;
-    if (path === RC1_DEFAULT) {
-      code = await this.#loadModules();
-      const seconds = ((clock.monotonic_ms() - start_ms) / 1000).toFixed(1);
-      // What failed has said so.
-      log.write(6, `rc1.0: ${path} Exited (rc=${code}) ${seconds}s`);
-    } else {
-      code = await programs.run("rc1");
-    }
+    const code = programs.has("rc1") ? await programs.run("rc1") : await this.#runOwn("rc1", path, RC1);
     if (code === 0) return this.#post("rc1-success");
     if (attrs.has("broker.recovery-mode")) return this.#post("rc1-ignorefail");
     this.#failed(code);
     this.#post("rc1-fail");
   }
 
-  async #loadModules(): Promise<number> {
-    const { host, log, rank, attrs } = this.#options;
-    for (const name of rc1Modules(rank)) {
-      if (this.state !== "init") return 0;
-      try {
-        const definition = await loadBuiltin(name);
-        if (definition === undefined) throw new FluxError(errno.ENOENT, "there is no such module");
-        await host.load(definition);
-        log.write(7, `insmod ${name}`);
-        if (rank === 0) await this.#loaded(name);
-      } catch (err) {
-        log.write(3, `insmod ${name}: ${toFluxError(err).message}`);
-        if (!attrs.has("broker.recovery-mode")) return 1;
-      }
-    }
-    return 0;
+  /** Does here what `flux modprobe rc1` and rc3 do where a site has nothing to add. Resolves to an exit code. */
+  async #runOwn(name: "rc1" | "rc3", title: string, file: RcFile): Promise<number> {
+    const { h, rank, attrs, clock, log } = this.#options;
+    const start_ms = clock.monotonic_ms();
+    const modprobe = new Modprobe(h, {
+      rank,
+      keepGoing: name === "rc3" || attrs.has("broker.recovery-mode"),
+      report: (task, error) => {
+        log.write(3, `${task.work.kind === "load" ? "insmod " : task.work.kind === "remove" ? "rmmod " : ""}${task.name}: ${error.message}`);
+        if (name === "rc3") this.fail(1);
+      },
+    });
+    const code = await this.#modprobe(modprobe, name, file).catch((err: unknown) => {
+      log.write(3, `${title}: ${toFluxError(err).message}`);
+      return 1;
+    });
+    log.write(6, `${name}.0: ${title} Exited (rc=${code}) ${((clock.monotonic_ms() - start_ms) / 1000).toFixed(1)}s`);
+    return code;
   }
 
-  /** Rank 0: with the KVS comes what is known of earlier runs; if the last one crashed, nothing of its jobs must start. */
-  async #loaded(module: string): Promise<void> {
-    const { h, attrs, clock, log } = this.#options;
-    if (module === "kvs") {
-      this.#crashedBefore = await beginRun(h, clock.now_s());
-      this.#begun = true;
-    }
-    if (module !== "job-manager" || !this.#crashedBefore || attrs.has("broker.recovery-mode")) return;
-    await enterSafeMode(h);
-    log.write(3, "Flux was not shut down properly: safe mode, job submission and scheduling are stopped. See flux startlog and flux jobs -a; then flux queue enable --all and flux queue start --all.");
+  async #modprobe(modprobe: Modprobe, name: "rc1" | "rc3", file: RcFile): Promise<number> {
+    await modprobe.applyConfig();
+    if (name === "rc3") await modprobe.removeLater();
+    await modprobe.addFile(file);
+    modprobe.disable();
+    return (await modprobe.run(await modprobe.plan())) ? 0 : 1;
   }
 
   async #quorum(): Promise<void> {
@@ -394,25 +381,23 @@ export class Lifecycle {
   }
 
   async #finalize(): Promise<void> {
-    const { attrs, clock, log, programs } = this.#options;
+    const { attrs, clock, programs } = this.#options;
     for (const timer of this.#shutdownTimers) clock.clear(timer);
     const path = attrs.get("broker.rc3_path") ?? "";
     let code = 0;
-    if (path !== "" && path !== RC3_DEFAULT) code = await programs.run("rc3");
-    const start_ms = clock.monotonic_ms();
+    if (programs.has("rc3")) code = await programs.run("rc3");
+    else if (path !== "") code = await this.#runOwn("rc3", path, RC3);
     await this.#unloadModules();
-    if (path === RC3_DEFAULT) log.write(6, `rc3.0: ${path} Exited (rc=0) ${((clock.monotonic_ms() - start_ms) / 1000).toFixed(1)}s`);
     this.fail(code);
     this.#post(code === 0 ? (path === "" ? "rc3-none" : "rc3-success") : "rc3-fail");
   }
 
-  /** Everything that was loaded after the built-in services, last first. */
+  /** What rc3 has left, last first. */
   async #unloadModules(): Promise<void> {
     const { host, log } = this.#options;
     for (const module of host.list().reverse()) {
       if (module.early) continue;
       try {
-        if (module.name === "kvs" && this.#begun) await endRun(this.#options.h, this.#options.clock.now_s());
         await host.remove(module.name);
         log.write(7, `rmmod ${module.name}`);
       } catch (err) {

@@ -15,7 +15,7 @@ export type ModuleState = "loading" | "running" | "stopping";
 
 export interface LoadedModule {
   readonly name: string;
-  /** Where it came from: "builtin" or a file. */
+  /** Where it came from: its name among those that come with the broker, a file, or "builtin" for what belongs to the broker. */
   readonly path: string;
   readonly id: string;
   readonly args: readonly string[];

@@ -1,43 +1,37 @@
-// The modules that come with the broker: how to get each, and which of them rc1 loads, in which order, on which ranks.
+// The modules that come with the broker, and how to get each. Which of them an instance loads, and in which order, stands in
+// modprobe/module-table.ts.
 import type { ModuleDefinition } from "../client/module.ts";
+import { MODULE_TABLE } from "./modprobe/module-table.ts";
+import { runsOn } from "./modprobe/task.ts";
 
-interface Builtin {
-  readonly load: () => Promise<{ default: ModuleDefinition }>;
-  /** Loaded by rc1: on every rank, or on rank 0 only. Without it, only by `flux module load`. */
-  readonly rc1?: "all" | "leader";
-}
-
-/** In the order in which rc1 loads them; rc3 unloads in the reverse order. Built-in services come before rc1. */
-const BUILTINS: Readonly<Record<string, Builtin>> = {
-  groups: { load: () => import("../modules/groups/groups.ts") },
-  rexec: { load: () => import("../modules/rexec/rexec.ts"), rc1: "all" },
-  barrier: { load: () => import("../modules/barrier/barrier.ts"), rc1: "all" },
-  content: { load: () => import("../modules/content/content.ts"), rc1: "all" },
-  "content-sqlite": { load: () => import("../modules/content-sqlite/content-sqlite.ts"), rc1: "leader" },
-  kvs: { load: () => import("../modules/kvs/kvs.ts"), rc1: "all" },
-  "kvs-watch": { load: () => import("../modules/kvs-watch/kvs-watch.ts"), rc1: "all" },
-  heartbeat: { load: () => import("../modules/heartbeat/heartbeat.ts"), rc1: "leader" },
-  resource: { load: () => import("../modules/resource/resource.ts"), rc1: "all" },
-  "job-info": { load: () => import("../modules/job-info/job-info.ts"), rc1: "all" },
-  "job-manager": { load: () => import("../modules/job-manager/job-manager.ts"), rc1: "leader" },
-  "job-list": { load: () => import("../modules/job-list/job-list.ts"), rc1: "leader" },
-  "job-exec": { load: () => import("../modules/job-exec/job-exec.ts"), rc1: "all" },
-  "sched-simple": { load: () => import("../modules/sched-simple/sched-simple.ts"), rc1: "leader" },
-  "job-ingest": { load: () => import("../modules/job-ingest/job-ingest.ts"), rc1: "all" },
+const BUILTINS: Readonly<Record<string, () => Promise<{ default: ModuleDefinition }>>> = {
+  groups: () => import("../modules/groups/groups.ts"),
+  rexec: () => import("../modules/rexec/rexec.ts"),
+  barrier: () => import("../modules/barrier/barrier.ts"),
+  content: () => import("../modules/content/content.ts"),
+  "content-sqlite": () => import("../modules/content-sqlite/content-sqlite.ts"),
+  kvs: () => import("../modules/kvs/kvs.ts"),
+  "kvs-watch": () => import("../modules/kvs-watch/kvs-watch.ts"),
+  heartbeat: () => import("../modules/heartbeat/heartbeat.ts"),
+  resource: () => import("../modules/resource/resource.ts"),
+  "job-info": () => import("../modules/job-info/job-info.ts"),
+  "job-manager": () => import("../modules/job-manager/job-manager.ts"),
+  "job-list": () => import("../modules/job-list/job-list.ts"),
+  "job-exec": () => import("../modules/job-exec/job-exec.ts"),
+  "sched-simple": () => import("../modules/sched-simple/sched-simple.ts"),
+  "job-ingest": () => import("../modules/job-ingest/job-ingest.ts"),
 };
 
-/** Loaded before anything else: the state machine needs them. */
-export const EARLY_MODULES = ["groups"] as const;
+/** They belong to the broker, and are there whatever rc1 does. */
+export const EARLY_MODULES = ["groups", "rexec", "barrier"] as const;
 
 /** The module of that name; undefined when there is none. */
 export async function loadBuiltin(name: string): Promise<ModuleDefinition | undefined> {
   if (!Object.hasOwn(BUILTINS, name)) return undefined;
-  return (await BUILTINS[name]?.load())?.default;
+  return (await BUILTINS[name]?.())?.default;
 }
 
-/** Names of the modules that rc1 loads on this rank, in order. */
-export function rc1Modules(rank: number): string[] {
-  return Object.entries(BUILTINS)
-    .filter(([, builtin]) => builtin.rc1 === "all" || (builtin.rc1 === "leader" && rank === 0))
-    .map(([name]) => name);
+/** Names of the modules that rc1 usually loads on this rank. */
+export function usualModules(rank: number): string[] {
+  return MODULE_TABLE.filter(({ ranks }) => runsOn(ranks ?? "all", rank)).map(({ name }) => name);
 }

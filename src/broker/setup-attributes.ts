@@ -5,13 +5,14 @@ import { Taskmap } from "../formats/taskmap.ts";
 import { errno, FluxError } from "../message/errno.ts";
 import { FLUX_VERSION } from "../version.ts";
 import type { Attributes } from "./attributes.ts";
+import { BUILTIN_CONFIG } from "./builtin-config.ts";
 import type { Boot } from "./boot/boot.ts";
 import type { Enclosing } from "./environment.ts";
 import { childrenOf, descendantsOf, levelOf, maxLevel, type Topology } from "./overlay/topology.ts";
 
 /** What broker.rc1_path and broker.rc3_path say when the broker loads and unloads its modules itself. */
-export const RC1_DEFAULT = "flux modprobe rc1";
-export const RC3_DEFAULT = "flux modprobe rc3";
+export const RC1_DEFAULT = BUILTIN_CONFIG.rc1_path;
+export const RC3_DEFAULT = BUILTIN_CONFIG.rc3_path;
 
 const DEFAULTS: Readonly<Record<string, string>> = {
   "broker.rc1_path": RC1_DEFAULT,

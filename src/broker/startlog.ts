@@ -4,10 +4,14 @@ import type { Flux } from "../client/flux.ts";
 import { eventlogAppend, kvsCommit, kvsCommitDurably, kvsGetText } from "../client/kvs.ts";
 import { parseEventlog } from "../formats/eventlog.ts";
 import { errno, FluxError, isErrno, toFluxError } from "../message/errno.ts";
+import { str, unpack } from "../message/unpack.ts";
 import { FLUX_VERSION } from "../version.ts";
 
 export const STARTLOG_KEY = "admin.eventlog";
 export const STARTLOG_VERSION = 1;
+
+/** The broker's start time is rounded, and clocks are set. */
+const CLOCK_SLACK_S = 1;
 
 /** Why a queue is disabled or stopped in safe mode. */
 export const SAFE_MODE_REASON = "Flux is in safe mode due to an incomplete shutdown.";
@@ -25,8 +29,11 @@ export async function beginRun(h: Flux, now_s: number): Promise<boolean> {
   return crashed;
 }
 
-/** Adds the finish event: the KVS must be unloaded in order after it. */
+/** Adds the finish event if this run has a start event: the KVS must be unloaded in order after it. */
 export async function endRun(h: Flux, now_s: number): Promise<void> {
+  const last = parseEventlog(await startlog(h)).at(-1);
+  const began_s = Number(unpack(await h.rpc("attr.get", { name: "broker.starttime" }), { value: str }).value);
+  if (last?.name !== "start" || last.timestamp < began_s - CLOCK_SLACK_S) return;
   await kvsCommit(h, [eventlogAppend(STARTLOG_KEY, { timestamp: now_s, name: "finish", context: { version: STARTLOG_VERSION } })]);
 }
 

@@ -62,6 +62,8 @@ export interface CommandSpec<S extends OptionSpecs> {
   readonly options?: S;
   /** Options end at the first positional argument. */
   readonly passThrough?: boolean;
+  /** All words are somebody else's, --help too. */
+  readonly verbatim?: boolean;
   /** Resolves to the exit code. Throw UsageError, FluxError or FormatError for a one-line error and exit code 1. */
   run?(invocation: Invocation<S>): Promise<number> | number;
   readonly subcommands?: readonly CommandSpecAny[];
@@ -76,6 +78,7 @@ export interface CommandSpecAny {
   readonly details?: string;
   readonly options?: OptionSpecs;
   readonly passThrough?: boolean;
+  readonly verbatim?: boolean;
   run?(invocation: Invocation<OptionSpecs>): Promise<number> | number;
   readonly subcommands?: readonly CommandSpecAny[];
 }
@@ -185,6 +188,7 @@ async function dispatch(spec: CommandSpecAny, words: readonly string[], program:
   const sub = spec.subcommands?.find((s) => s.name === first);
   if (sub !== undefined) return dispatch(sub, rest, program, `${path} ${sub.name}`);
   if (spec.run === undefined) return missingSubcommand(spec, first, path);
+  if (spec.verbatim) return spec.run({ options: {}, args: words, program });
   const parsed = parseOptions(spec, words, path);
   if (parsed === undefined) return 0;
   return spec.run({ ...parsed, program });

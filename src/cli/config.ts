@@ -1,4 +1,5 @@
 // flux config: the broker's configuration, an object of TOML tables ("config.get", "config.load", "config.reload").
+import { BUILTIN_CONFIG } from "../broker/builtin-config.ts";
 import type { JsonObject } from "../formats/json.ts";
 import { parseDuration } from "../formats/fsd.ts";
 import { defineCommand, flag, text, UsageError } from "./command.ts";
@@ -130,9 +131,29 @@ const reload = defineCommand({
   },
 });
 
+const builtin = defineCommand({
+  name: "builtin",
+  style: "getopt",
+  summary: "print where sites and packages put what they add to Flux",
+  usage: "[OPTIONS] NAME",
+  options: {
+    intree: flag("--intree", "as it is in a source tree: the same"),
+    installed: flag("--installed", "as it is when Flux is installed"),
+  },
+  run({ args }) {
+    const [name] = args;
+    if (name === undefined || args.length > 1) throw wrongUsage("flux config builtin [OPTIONS] NAME");
+    const values: Readonly<Record<string, string>> = BUILTIN_CONFIG;
+    const value = Object.hasOwn(values, name) ? values[name] : undefined;
+    if (value === undefined) throw new UsageError(`${name} is invalid`);
+    print(value);
+    return 0;
+  },
+});
+
 export default defineCommand({
   name: "config",
   style: "getopt",
   summary: "print and change the broker's configuration",
-  subcommands: [load, reload, get],
+  subcommands: [load, reload, get, builtin],
 });

@@ -22,12 +22,14 @@ import keygenPage from "../../docs/man/flux-keygen.md" with { type: "text" };
 import kvsPage from "../../docs/man/flux-kvs.md" with { type: "text" };
 import loggerPage from "../../docs/man/flux-logger.md" with { type: "text" };
 import lsattrPage from "../../docs/man/flux-lsattr.md" with { type: "text" };
+import modprobePage from "../../docs/man/flux-modprobe.md" with { type: "text" };
 import modulePage from "../../docs/man/flux-module.md" with { type: "text" };
 import overlayPage from "../../docs/man/flux-overlay.md" with { type: "text" };
 import perilogRunPage from "../../docs/man/flux-perilog-run.md" with { type: "text" };
 import pgrepPage from "../../docs/man/flux-pgrep.md" with { type: "text" };
 import pingPage from "../../docs/man/flux-ping.md" with { type: "text" };
 import pkillPage from "../../docs/man/flux-pkill.md" with { type: "text" };
+import pythonPage from "../../docs/man/flux-python.md" with { type: "text" };
 import queuePage from "../../docs/man/flux-queue.md" with { type: "text" };
 import resourcePage from "../../docs/man/flux-resource.md" with { type: "text" };
 import runPage from "../../docs/man/flux-run.md" with { type: "text" };
@@ -73,12 +75,14 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   kvs: kvsPage,
   logger: loggerPage,
   lsattr: lsattrPage,
+  modprobe: modprobePage,
   module: modulePage,
   overlay: overlayPage,
   "perilog-run": perilogRunPage,
   pgrep: pgrepPage,
   ping: pingPage,
   pkill: pkillPage,
+  python: pythonPage,
   queue: queuePage,
   resource: resourcePage,
   run: runPage,

@@ -24,10 +24,13 @@ export async function serveModule(h: Flux, host: ModuleHost, tracer: Tracer, now
       const { path, name, args } = req.unpack({ path: str, name: opt(str), args: opt(arr(str)) });
       const { definition, from } = await findModule(path);
       await host.load(definition, args ?? [], from, name ?? definition.name);
+      h.log(7, `insmod ${name ?? definition.name}`);
     },
     remove: async (req) => {
-      const { name } = req.unpack({ name: str });
-      await host.remove(host.list().find(({ path }) => path === name)?.name ?? name);
+      const { name: given } = req.unpack({ name: str });
+      const name = host.list().find(({ path }) => path === given)?.name ?? given;
+      await host.remove(name);
+      h.log(7, `rmmod ${name}`);
     },
     list: allowUser(() => ({
       mods: host.list().map((module) => ({
@@ -52,11 +55,11 @@ async function findModule(path: string): Promise<{ definition: ModuleDefinition;
   if (!path.includes("/")) {
     const definition = await loadBuiltin(path);
     if (definition === undefined) throw new FluxError(errno.ENOENT, `${path}: module not found`);
-    return { definition, from: "builtin" };
+    return { definition, from: path };
   }
   // flux-module(1) passes a full path; a stock name such as /usr/lib/flux/modules/cron.so means ours.
   const builtin = await loadBuiltin(basename(path).replace(/\.(so|py)$/, ""));
-  if (builtin !== undefined && !/\.[jt]s$/.test(path)) return { definition: builtin, from: "builtin" };
+  if (builtin !== undefined && !/\.[jt]s$/.test(path)) return { definition: builtin, from: builtin.name };
   if (!isAbsolute(path) || !existsSync(path)) throw new FluxError(errno.ENOENT, `${path}: module not found`);
   return { definition: await importModule(path), from: path };
 }

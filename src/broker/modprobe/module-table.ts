@@ -1,0 +1,19 @@
+// The modules that come with the broker, as modprobe knows them: what each needs and provides. Names and services are those
+// of stock Flux, so that tables and rc files of sites fit.
+import type { ModuleEntry } from "./task.ts";
+
+export const MODULE_TABLE: readonly ModuleEntry[] = [
+  { name: "heartbeat", ranks: "0" },
+  { name: "content", requires: ["heartbeat", "content-backing"] },
+  { name: "content-sqlite", ranks: "0", after: ["content"], provides: ["content-backing"] },
+  { name: "kvs", after: ["content-backing", "content"], requires: ["content", "heartbeat"] },
+  { name: "kvs-watch", after: ["kvs"], requires: ["kvs"] },
+  { name: "resource", after: ["kvs-watch"], requires: ["kvs-watch"] },
+  { name: "job-info", after: ["kvs-watch"], requires: ["kvs-watch", "kvs"] },
+  { name: "job-manager", ranks: "0", after: ["resource", "kvs"], requires: ["resource", "kvs"] },
+  { name: "job-list", ranks: "0", after: ["job-manager"], requires: ["job-manager"] },
+  // On all ranks: each starts the shells of its own node.
+  { name: "job-exec", after: ["job-manager", "kvs"], requires: ["kvs", "job-manager"] },
+  { name: "sched-simple", ranks: "0", provides: ["sched", "feasibility"], after: ["job-manager", "resource"], requires: ["job-manager", "resource"], priority: 50 },
+  { name: "job-ingest", after: ["job-manager"], requires: ["kvs", "job-manager"] },
+];

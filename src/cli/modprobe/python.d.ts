@@ -1,0 +1,5 @@
+// A Python program imported as text.
+declare module "*.py" {
+  const text: string;
+  export default text;
+}
