@@ -54,16 +54,19 @@ function setLongTimer(delay_ms: number, fn: () => void): RealTimer {
 
 /** The system's time at performance.now() 0, corrected when somebody sets the clock. */
 let epoch_ms = performance.timeOrigin;
+/** What was said last. */
+let last_ms = 0;
+/** A clock that goes back by less has been corrected, not set: events must not seem to come before those before them. */
+const CORRECTION_MAX_MS = 1000;
 
 /** Milliseconds since the epoch, with microseconds: Date.now() has none, and eventlogs and logs show them. */
 export function wallClock_ms(): number {
   const whole_ms = Date.now();
-  const fine_ms = epoch_ms + performance.now();
-  if (Math.abs(fine_ms - whole_ms) > 2) {
-    epoch_ms = whole_ms - performance.now();
-    return whole_ms;
-  }
-  return Math.round(fine_ms * 1000) / 1000;
+  const since_ms = performance.now();
+  if (Math.abs(epoch_ms + since_ms - whole_ms) > 2) epoch_ms = whole_ms - since_ms;
+  const now_ms = Math.round((epoch_ms + since_ms) * 1000) / 1000;
+  if (now_ms >= last_ms || last_ms - now_ms > CORRECTION_MAX_MS) last_ms = now_ms;
+  return last_ms;
 }
 
 /** The system's clock. */

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import * as fc from "fast-check";
 
-import { createVirtualClock, realClock } from "../../src/os/clock.ts";
+import { createVirtualClock, realClock, wallClock_ms } from "../../src/os/clock.ts";
 import { createSeededRandom, systemRandom } from "../../src/os/random.ts";
 
 describe("the real clock", () => {
@@ -22,6 +22,25 @@ describe("the real clock", () => {
     expect(fired).toEqual([]);
     expect(Math.abs(realClock.now_s() - Date.now() / 1000)).toBeLessThan(1);
   });
+});
+
+test("the wall clock follows one that is set, and takes a correction of it without going back", () => {
+  const dateNow = Date.now;
+  try {
+    const real_ms = dateNow();
+    const at = (shift_ms: number): number => {
+      Date.now = () => real_ms + shift_ms;
+      return wallClock_ms();
+    };
+    const first_ms = at(5000);
+    expect(at(4500)).toBe(first_ms);
+    expect(at(6000)).toBeGreaterThan(first_ms);
+    expect(at(-60_000)).toBeLessThan(real_ms - 59_000);
+    expect(at(3_600_000)).toBeGreaterThan(real_ms + 3_599_000);
+  } finally {
+    Date.now = dateNow;
+    wallClock_ms();
+  }
 });
 
 describe("the virtual clock", () => {
