@@ -46,6 +46,7 @@ import batchPage from "../../docs/man/flux-batch.md" with { type: "text" };
 import bulksubmitPage from "../../docs/man/flux-bulksubmit.md" with { type: "text" };
 import proxyPage from "../../docs/man/flux-proxy.md" with { type: "text" };
 import uriPage from "../../docs/man/flux-uri.md" with { type: "text" };
+import topPage from "../../docs/man/flux-top.md" with { type: "text" };
 import pstreePage from "../../docs/man/flux-pstree.md" with { type: "text" };
 import multiProgPage from "../../docs/man/flux-multi-prog.md" with { type: "text" };
 
@@ -97,6 +98,7 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   bulksubmit: bulksubmitPage,
   proxy: proxyPage,
   uri: uriPage,
+  top: topPage,
   pstree: pstreePage,
   "multi-prog": multiProgPage,
 };
