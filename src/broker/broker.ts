@@ -178,7 +178,7 @@ class Broker {
         owner: this.#owner,
         clock: realClock,
         random: systemRandom,
-        config: this.#configStore?.current ?? this.#config,
+        config: this.#currentConfig(),
       }),
       newId: randomUUID,
       now_ms: () => Date.now(),
@@ -246,6 +246,10 @@ class Broker {
     });
   }
 
+  #currentConfig(): JsonObject {
+    return this.#configStore?.current ?? this.#config;
+  }
+
   #newLifecycle(): Lifecycle {
     const { rank, size } = this.#boot;
     return new Lifecycle({
@@ -258,6 +262,7 @@ class Broker {
       host: this.#host,
       overlay: this.#overlay,
       programs: this.#programs,
+      config: () => this.#currentConfig(),
       loadBuiltins: () => this.#loadBuiltins(),
       join: () => this.#join(),
       syncConfig: async () => this.#configStore?.followParent(rank),
@@ -315,7 +320,7 @@ class Broker {
       router: this.#router,
       owner: this.#owner,
       newId: randomUUID,
-      access: () => accessRules(this.#configStore?.current ?? this.#config),
+      access: () => accessRules(this.#currentConfig()),
       log: (level, text) => this.#log.write(level, text.replace(/^connector-local: /, ""), "connector-local"),
     });
     for (const name of EARLY_MODULES) {
@@ -324,7 +329,7 @@ class Broker {
     }
     // The code of the modules is read while the others are on their way.
     // One that can't be read fails again, and is reported, when rc1 wants it.
-    const modules = Promise.allSettled(rc1Modules(rank).map((name) => loadBuiltin(name)));
+    const modules = Promise.allSettled(rc1Modules(rank, this.#currentConfig()).map((name) => loadBuiltin(name)));
     await this.#wireUp();
     await modules;
     if (rank === 0) this.#tellParent();

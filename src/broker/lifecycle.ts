@@ -1,6 +1,7 @@
 // What a broker does in each state of its life (see state-machine.ts for the states).
 import type { Flux } from "../client/flux.ts";
 import { formatDuration, parseDuration } from "../formats/fsd.ts";
+import type { JsonObject } from "../formats/json.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import { IdSet } from "../formats/idset.ts";
 import { errno, FluxError, toFluxError } from "../message/errno.ts";
@@ -28,6 +29,7 @@ export interface LifecycleOptions {
   readonly host: ModuleHost;
   readonly overlay: Overlay;
   readonly programs: Programs;
+  readonly config: () => JsonObject;
   /** Boots and brings the built-in services up. */
   readonly loadBuiltins: () => Promise<void>;
   /** Connects to the parent; not called on rank 0. */
@@ -264,8 +266,8 @@ export class Lifecycle {
   }
 
   async #loadModules(): Promise<number> {
-    const { host, log, rank, attrs } = this.#options;
-    for (const name of rc1Modules(rank)) {
+    const { host, log, rank, attrs, config } = this.#options;
+    for (const name of rc1Modules(rank, config())) {
       if (this.state !== "init") return 0;
       try {
         const definition = await loadBuiltin(name);
