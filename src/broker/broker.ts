@@ -180,7 +180,7 @@ class Broker {
         owner: this.#owner,
         clock: realClock,
         random: systemRandom,
-        config: this.#configStore?.current ?? this.#config,
+        config: this.#currentConfig(),
       }),
       newId: randomUUID,
       now_ms: () => Date.now(),
@@ -248,6 +248,10 @@ class Broker {
     });
   }
 
+  #currentConfig(): JsonObject {
+    return this.#configStore?.current ?? this.#config;
+  }
+
   #newLifecycle(): Lifecycle {
     const { rank, size } = this.#boot;
     return new Lifecycle({
@@ -260,6 +264,7 @@ class Broker {
       host: this.#host,
       overlay: this.#overlay,
       programs: this.#programs,
+      config: () => this.#currentConfig(),
       loadBuiltins: () => this.#loadBuiltins(),
       join: () => this.#join(),
       syncConfig: async () => this.#configStore?.followParent(rank),
@@ -318,7 +323,7 @@ class Broker {
       router: this.#router,
       owner: this.#owner,
       newId: randomUUID,
-      access: () => accessRules(this.#configStore?.current ?? this.#config),
+      access: () => accessRules(this.#currentConfig()),
       log: (level, text) => this.#log.write(level, text.replace(/^connector-local: /, ""), "connector-local"),
     });
     for (const name of EARLY_MODULES) {

@@ -1,6 +1,7 @@
 // What a broker does in each state of its life (see state-machine.ts for the states).
 import type { Flux } from "../client/flux.ts";
 import { formatDuration, parseDuration } from "../formats/fsd.ts";
+import type { JsonObject } from "../formats/json.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import { IdSet } from "../formats/idset.ts";
 import { errno, FluxError, toFluxError } from "../message/errno.ts";
@@ -29,6 +30,7 @@ export interface LifecycleOptions {
   readonly host: ModuleHost;
   readonly overlay: Overlay;
   readonly programs: Programs;
+  readonly config: () => JsonObject;
   /** Boots and brings the built-in services up. */
   readonly loadBuiltins: () => Promise<void>;
   /** Connects to the parent; not called on rank 0. */

@@ -17,6 +17,7 @@ const BUILTINS: Readonly<Record<string, () => Promise<{ default: ModuleDefinitio
   "job-info": () => import("../modules/job-info/job-info.ts"),
   "job-manager": () => import("../modules/job-manager/job-manager.ts"),
   "job-list": () => import("../modules/job-list/job-list.ts"),
+  "job-archive": () => import("../modules/job-archive/job-archive.ts"),
   "job-exec": () => import("../modules/job-exec/job-exec.ts"),
   "sched-simple": () => import("../modules/sched-simple/sched-simple.ts"),
   "job-ingest": () => import("../modules/job-ingest/job-ingest.ts"),

@@ -277,9 +277,27 @@ const setProperty = defineCommand({
   },
 });
 
+const parseConfig = defineCommand({
+  name: "parse-config",
+  style: "getopt",
+  summary: "print the set that a configuration defines",
+  usage: "PATH",
+  details: "Print the resource set that the table [resource] of a configuration defines, by its array config or by path.\n\nExample:\n  flux R parse-config /etc/flux/system/conf.d",
+  async run({ args }) {
+    const [path] = args;
+    if (path === undefined || args.length !== 1) throw wrongUsage("flux R parse-config PATH");
+    const [{ readConfig }, { parseResourceConfig }] = await Promise.all([import("../broker/config.ts"), import("../modules/resource/config.ts")]);
+    const config = await readConfig(path);
+    if (config["resource"] === undefined) throw new UsageError("Config file error: there is no table [resource]");
+    const { R } = parseResourceConfig(config, 0);
+    if (R === undefined) throw new UsageError("Config file error: resource.config and resource.path are missing");
+    return printR(R);
+  },
+});
+
 export default defineCommand({
   name: "R",
   style: "getopt",
   summary: "make, read and compute with resource sets",
-  subcommands: [encode, append, diff, intersect, remap, rerank, decode, verify, setProperty],
+  subcommands: [encode, append, diff, intersect, remap, rerank, decode, verify, setProperty, parseConfig],
 });

@@ -51,6 +51,7 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   housekeeping: { summary: "list and signal programs that tidy up nodes between jobs", load: () => import("./housekeeping.ts") },
   jobtap: { summary: "list, load and remove plugins of the job manager", load: () => import("./jobtap.ts") },
   "perilog-run": { summary: "run the scripts of a prolog, an epilog or housekeeping", load: () => import("./perilog-run.ts") },
+  top: { summary: "show an instance and its running jobs live", load: () => import("./top.ts") },
   pstree: { summary: "show jobs and the jobs in them as a tree", load: () => import("./pstree.ts") },
   proxy: { summary: "run a shell or a command in another instance", load: () => import("./proxy.ts") },
   uri: { summary: "print the URI of an instance that runs as a job", load: () => import("./uri.ts") },

@@ -9,7 +9,8 @@ import { defineCommand, flag, text, UsageError, value, valueOr } from "./command
 import { withFlux } from "./connect.ts";
 import { jobIdArgument } from "./job-id.ts";
 import { integer } from "./options.ts";
-import { chooseFormat, type Fields, type NamedFormats, parseTable, printFormats, printTable, realText } from "./table.ts";
+import { chooseFormat, type NamedFormats } from "./named-formats.ts";
+import { type Fields, parseTable, printTable, realText } from "./table.ts";
 
 const FORMATS: NamedFormats = {
   default: {
@@ -105,12 +106,10 @@ const list = defineCommand({
     noHeader: flag("-n, --no-header", "no line of titles"),
     format: text("-o, --format FORMAT", "a named format (see --format=help), or one such as '{id} {nodelist}'"),
   },
-  run({ options }) {
-    if (options.format === "help") {
-      printFormats("flux-housekeeping", FORMATS);
-      return 0;
-    }
-    const format = parseTable(chooseFormat(options.format, FORMATS, "FLUX_HOUSEKEEPING_FORMAT_DEFAULT"), FIELDS, "Error in user format: ");
+  async run({ options }) {
+    const chosen = await chooseFormat(options.format, { file: "flux-housekeeping", builtin: FORMATS, variable: "FLUX_HOUSEKEEPING_FORMAT_DEFAULT" });
+    if (chosen === undefined) return 0;
+    const format = parseTable(chosen, FIELDS, "Error in user format: ");
     return withFlux(async (h) => {
       printTable(format, await rows(h, options.include), FIELDS, { header: !options.noHeader });
       return 0;

@@ -121,7 +121,11 @@ export interface JobStats {
 
 /** Counts of jobs, of some queues or of all. Throws UsageError for a queue without any. */
 export async function jobStats(h: Flux, queues: readonly string[] = []): Promise<JobStats> {
-  const answer = await h.rpc("job-list.job-stats", {});
+  return statsOf(await h.rpc("job-list.job-stats", {}), queues);
+}
+
+/** The counts in a response of job-list.job-stats. Throws UsageError for a queue without any. */
+export function statsOf(answer: JsonObject, queues: readonly string[] = []): JobStats {
   const byQueue = Array.isArray(answer["queues"]) ? (answer["queues"] as readonly Json[]).filter(isJsonObject) : [];
   const chosen = queues.map((name) => {
     const found = byQueue.find((queue) => queue["name"] === name);

@@ -11,31 +11,9 @@ import { findJobs, includeConstraint, type JobQuery, jobStats, listJobs, parseFi
 import { attributesOf, jobJson, type JobRow, JOB_FIELDS, jobUri } from "./job-row.ts";
 import { integer } from "./options.ts";
 import { print, wantsColor, windowWidth, writeError } from "./output.ts";
-import { chooseFormat, type NamedFormats, parseTable, printFormats, printTable, withSortKeys } from "./table.ts";
-
-const START = "{id.f58:>12} ?:{queue:<8.8} +:{username:<8} {name:<10.10+} ";
-const FORMATS: NamedFormats = {
-  default: {
-    description: "Default flux-jobs format string",
-    format: `${START}{status_abbrev:>2.2} {ntasks:>6} {nnodes:>6h} {contextual_time!F:>8h} {contextual_info}`,
-  },
-  cute: {
-    description: "Cute flux-jobs format string (default with emojis)",
-    format: `${START}{status_emoji:>5.5} {ntasks:>6} {nnodes:>6h} {contextual_time!F:>8h} {contextual_info}`,
-  },
-  long: {
-    description: "Extended flux-jobs format string",
-    format: `${START}{status:>9.9} {ntasks:>6} {nnodes:>6h} {t_submit!d:%b%d %R::>12} {t_remaining!F:>12h} {contextual_time!F:>8h} {contextual_info}`,
-  },
-  deps: {
-    description: "Show job urgency, priority, and dependencies",
-    format: "{id.f58:>12} ?:{queue:<8.8} {name:<10.10+} {urgency:<3} {priority:<12} {state:<8.8} {dependencies}",
-  },
-  endreason: {
-    description: "Show why each job ended",
-    format: `${START}{status_abbrev:>2.2} {t_inactive!d:%b%d %R::>12h} {inactive_reason}`,
-  },
-};
+import { JOB_FORMATS } from "./job-formats.ts";
+import { chooseFormat } from "./named-formats.ts";
+import { parseTable, printTable, withSortKeys } from "./table.ts";
 
 const OPTIONS = {
   all: flag("-a", "jobs in all states"),
@@ -80,14 +58,11 @@ Examples:
   flux jobs --since=-1h -f failed       what failed in the last hour`,
   options: OPTIONS,
   async run({ options, args }) {
-    if (options.format === "help") {
-      printFormats("flux-jobs", FORMATS);
-      return 0;
-    }
     if (options.json && (options.stats || options.statsOnly)) throw new UsageError("--json incompatible with --stats or --stats-only");
     const ids = args.map(jobIdOrUsage);
     if (ids.length > 0 && hasFilters(options) && !options.recursive) warn("Filtering options ignored with jobid list");
-    const format = tableFormat(options);
+    const format = await tableFormat(options);
+    if (format === undefined) return 0;
     const color = wantsColor(options.color);
     return withFlux(async (h) => {
       if (options.stats || options.statsOnly) {
@@ -128,8 +103,9 @@ function hasFilters(options: Options): boolean {
   return all || allUsers || count !== undefined || filter.length > 0 || since !== undefined || user !== undefined || name !== undefined || queue.length > 0;
 }
 
-function tableFormat(options: Options): OutputFormat {
-  const chosen = chooseFormat(options.format, FORMATS, "FLUX_JOBS_FORMAT_DEFAULT");
+async function tableFormat(options: Options): Promise<OutputFormat | undefined> {
+  const chosen = await chooseFormat(options.format, { file: "flux-jobs", builtin: JOB_FORMATS, variable: "FLUX_JOBS_FORMAT_DEFAULT" });
+  if (chosen === undefined) return undefined;
   const format = parseTable(chosen, JOB_FIELDS, "Error in user format: ");
   return options.sort === undefined ? format : withSortKeys(format, options.sort, JOB_FIELDS);
 }

@@ -3,6 +3,7 @@ import RPage from "../../docs/man/flux-R.md" with { type: "text" };
 import brokerPage from "../../docs/man/flux-broker.md" with { type: "text" };
 import cancelPage from "../../docs/man/flux-cancel.md" with { type: "text" };
 import configPage from "../../docs/man/flux-config.md" with { type: "text" };
+import configArchivePage from "../../docs/man/flux-config-archive.md" with { type: "text" };
 import configSchedSimplePage from "../../docs/man/flux-config-sched-simple.md" with { type: "text" };
 import dmesgPage from "../../docs/man/flux-dmesg.md" with { type: "text" };
 import envPage from "../../docs/man/flux-env.md" with { type: "text" };
@@ -48,6 +49,7 @@ import batchPage from "../../docs/man/flux-batch.md" with { type: "text" };
 import bulksubmitPage from "../../docs/man/flux-bulksubmit.md" with { type: "text" };
 import proxyPage from "../../docs/man/flux-proxy.md" with { type: "text" };
 import uriPage from "../../docs/man/flux-uri.md" with { type: "text" };
+import topPage from "../../docs/man/flux-top.md" with { type: "text" };
 import pstreePage from "../../docs/man/flux-pstree.md" with { type: "text" };
 import multiProgPage from "../../docs/man/flux-multi-prog.md" with { type: "text" };
 
@@ -56,6 +58,7 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   broker: brokerPage,
   cancel: cancelPage,
   config: configPage,
+  "config-archive": configArchivePage,
   "config-sched-simple": configSchedSimplePage,
   dmesg: dmesgPage,
   env: envPage,
@@ -101,6 +104,7 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   bulksubmit: bulksubmitPage,
   proxy: proxyPage,
   uri: uriPage,
+  top: topPage,
   pstree: pstreePage,
   "multi-prog": multiProgPage,
 };

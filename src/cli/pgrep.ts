@@ -1,17 +1,17 @@
 // flux pgrep: find jobs by name or id.
 import { defineCommand, flag, text } from "./command.ts";
 import { withFlux } from "./connect.ts";
+import { JOB_FORMATS } from "./job-formats.ts";
 import { JOB_FIELDS } from "./job-row.ts";
 import { SEARCH_OPTIONS, searchJobs, searchTest } from "./job-search.ts";
-import { chooseFormat, type NamedFormats, parseTable, printFormats, printTable } from "./table.ts";
+import { chooseFormat, type NamedFormats } from "./named-formats.ts";
+import { parseTable, printTable } from "./table.ts";
 
 const FORMATS: NamedFormats = {
   default: { description: "Default flux-pgrep format string", format: "{id.f58}" },
-  full: { description: "full flux-pgrep format string", format: "{id.f58:>12} {name}" },
-  long: {
-    description: "Extended flux-pgrep format string",
-    format: "{id.f58:>12} ?:{queue:<8.8} {username:<8.8} {name:<10.10+} {status:>9.9} {ntasks:>6} {nnodes:>6h} {contextual_time!F:>8h} {contextual_info}",
-  },
+  full: { description: "full flux-pgrep format string", format: JOB_FORMATS.default.format },
+  long: { description: "Extended flux-pgrep format string", format: JOB_FORMATS.long.format },
+  deps: JOB_FORMATS.deps,
 };
 
 export default defineCommand({
@@ -25,13 +25,11 @@ export default defineCommand({
     noHeader: flag("-n, --no-header", "no line of titles"),
     format: text("-o, --format FORMAT", "a named format (see --format=help), or one such as '{id} {name}'"),
   },
-  run({ options, args }) {
-    if (options.format === "help") {
-      printFormats("flux-pgrep", FORMATS);
-      return 0;
-    }
+  async run({ options, args }) {
+    const chosen = await chooseFormat(options.format, { file: "flux-jobs", builtin: FORMATS, variable: "FLUX_PGREP_FORMAT_DEFAULT" });
+    if (chosen === undefined) return 0;
     const test = searchTest(args, "pgrep");
-    const format = parseTable(chooseFormat(options.format, FORMATS, "FLUX_PGREP_FORMAT_DEFAULT"), JOB_FIELDS, "Error in user format: ");
+    const format = parseTable(chosen, JOB_FIELDS, "Error in user format: ");
     return withFlux(async (h) => {
       const rows = await searchJobs(h, options, test);
       if (rows.length === 0) return 1;

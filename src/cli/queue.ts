@@ -10,7 +10,8 @@ import { withFlux } from "./connect.ts";
 import { localeIsUtf8 } from "./job-id.ts";
 import { print } from "./output.ts";
 import { fetchResources, queueResources, type ResourceSets, setOfState } from "./resource/sets.ts";
-import { chooseFormat, type Fields, type NamedFormats, parseTable, printFormats, printTable, realText } from "./table.ts";
+import { chooseFormat, type NamedFormats } from "./named-formats.ts";
+import { type Fields, parseTable, printTable, realText } from "./table.ts";
 
 interface QueueStatus {
   readonly enable: boolean;
@@ -330,12 +331,11 @@ const list = defineCommand({
     format: text("-o, --format FORMAT", "a named format (see --format=help), or one such as '{queue} {enabled}'"),
     noHeader: flag("-n, --no-header", "no line of titles"),
   },
-  run({ options }) {
-    if (options.format === "help") {
-      printFormats("flux-queue", FORMATS);
-      return 0;
-    }
-    const format = parseTable(chooseFormat(options.format, FORMATS, "FLUX_QUEUE_LIST_FORMAT_DEFAULT"), FIELDS);
+  async run({ options }) {
+    const source = { file: "flux-queue", table: "list", tables: ["list"], builtin: FORMATS, variable: "FLUX_QUEUE_LIST_FORMAT_DEFAULT" };
+    const chosen = await chooseFormat(options.format, source);
+    if (chosen === undefined) return 0;
+    const format = parseTable(chosen, FIELDS);
     return withFlux(async (h) => {
       const rows = await queueRows(h, options.queue.flatMap((word) => word.split(",")));
       printTable(format, rows, FIELDS, { header: !options.noHeader });

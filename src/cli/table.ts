@@ -4,27 +4,7 @@ import {
   checkFields, fitColumns, formatHeader, formatRow, type OutputFormat, type OutputValue, parseOutputFormat, sortRows,
 } from "../formats/outputformat.ts";
 import { UsageError } from "./command.ts";
-import { print, write } from "./output.ts";
-
-/** name → what it is for, and the format. */
-export type NamedFormats = Readonly<Record<string, { readonly description: string; readonly format: string }>>;
-
-/** Prints the names for `--format=help`. */
-export function printFormats(program: string, formats: NamedFormats): void {
-  const lines = Object.entries(formats).map(([name, { description }]) => `  ${name.padEnd(12)} ${description}`);
-  print("", `Configured ${program} output formats:`, "", ...lines);
-}
-
-/**
- * The format for --format: a name of `formats` or a format; without one, that of the environment variable (as
- * FLUX_JOBS_FORMAT_DEFAULT), then "default". Throws UsageError.
- */
-export function chooseFormat(wanted: string | undefined, formats: NamedFormats, variable: string): string {
-  const word = wanted ?? process.env[variable] ?? "default";
-  if (word.includes("{")) return word;
-  if (Object.hasOwn(formats, word)) return (formats[word] as { format: string }).format;
-  throw new UsageError(`--format: No such format ${word} (Did you mean '{${word}}'?)`);
-}
+import { write } from "./output.ts";
 
 /** What is wrong with a text, without the name of the format and the text itself. */
 export function problemOf(err: FormatError): string {

@@ -1,6 +1,6 @@
 // flux uptime: one line on how the instance is.
 import type { Flux } from "../client/flux.ts";
-import { formatSignificant } from "../formats/fsd.ts";
+import { shortDuration } from "../formats/fsd.ts";
 import { IdSet } from "../formats/idset.ts";
 import { userName } from "../os/passwd.ts";
 import { num, obj, str, unpack } from "../message/unpack.ts";
@@ -33,12 +33,6 @@ export default defineCommand({
     });
   },
 });
-
-/** Two digits of a duration in its largest unit. */
-function shortDuration(seconds: number): string {
-  const [unit, unit_s] = seconds < 60 ? (["s", 1] as const) : seconds < 3600 ? (["m", 60] as const) : seconds < 86_400 ? (["h", 3600] as const) : (["d", 86_400] as const);
-  return `${formatSignificant(Math.max(0, seconds) / unit_s, 2)}${unit}`;
-}
 
 async function runningInstance(h: Flux, now_s: number, size: number): Promise<{ duration_s: number; nodes: string[]; notes: string[] }> {
   const [start, status, online, queues] = await Promise.all([

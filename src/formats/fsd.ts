@@ -52,3 +52,9 @@ export function displayDuration(seconds: number): string {
   if (seconds < 86400) return `${formatSignificant(seconds / 3600, 4)}h`;
   return `${formatSignificant(seconds / 86400, 4)}d`;
 }
+
+/** Two digits of a duration in its largest unit: "0s", "2.2s", "36s", "1.4m", "3d". */
+export function shortDuration(seconds: number): string {
+  const [unit, unit_s] = seconds < 60 ? (["s", 1] as const) : seconds < 3600 ? (["m", 60] as const) : seconds < 86_400 ? (["h", 3600] as const) : (["d", 86_400] as const);
+  return `${formatSignificant(Math.max(0, seconds) / unit_s, 2)}${unit}`;
+}

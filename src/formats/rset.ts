@@ -81,6 +81,8 @@ export class Rset {
   }
 
   #parseRlite(entries: unknown): void {
+    // An empty object is what some programs write for no targets.
+    if (isJsonObject(entries) && Object.keys(entries).length === 0) return;
     if (!Array.isArray(entries)) throw fieldError(WHAT, "execution.R_lite", "must be a list");
     entries.forEach((entry: unknown, i) => {
       const field = `execution.R_lite[${i}]`;

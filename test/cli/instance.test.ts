@@ -213,6 +213,9 @@ test("commands that need no broker", async () => {
   );
   expect(await collect(start(["R", "decode", "-s"], encode.out))).toEqual(ok("rank[0-1]/core[0-3]\n"));
   expect(await collect(start(["R", "append"], encode.out + encode.out))).toMatchObject({ code: 1, err: expect.stringContaining("overlap") });
+  await Bun.write(join(directory, "r.toml"), '[[resource.config]]\nhosts = "n[0-1]"\ncores = "0-3"\n');
+  expect(JSON.parse((await flux("R", "parse-config", "r.toml")).out).execution).toMatchObject({ R_lite: [{ rank: "0-1", children: { core: "0-3" } }], nodelist: ["n[0-1]"] });
+  expect(await flux("R", "parse-config", "nope.toml")).toEqual(failed("flux-R: stat: nope.toml: No such file or directory"));
   expect(await flux("hostlist", "-n", "-1", "foo[1-3]")).toEqual(ok("foo3\n"));
   expect(await flux("hostlist", "-n", "99", "foo[1-3]")).toEqual(failed("flux-hostlist: ERROR: Hostlist index out of range"));
   expect(await flux("hostlist", "--bad")).toMatchObject({ code: 2 });

@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { attributesOf, jobJson, JOB_FIELDS, toJobRow } from "../../src/cli/job-row.ts";
 import { parseFilters } from "../../src/cli/job-list.ts";
 import { progressLine } from "../../src/cli/progress.ts";
-import { chooseFormat, parseTable, tableLines, withSortKeys } from "../../src/cli/table.ts";
+import { parseTable, tableLines, withSortKeys } from "../../src/cli/table.ts";
 import { parseJobId } from "../../src/formats/fluid.ts";
 import type { JsonObject } from "../../src/formats/json.ts";
 
@@ -63,7 +63,6 @@ describe("table of jobs", () => {
     expect(() => parseTable("{nope}", JOB_FIELDS, "Error in user format: ")).toThrow("Error in user format: Unknown format field: nope");
     expect(() => parseTable("{id", JOB_FIELDS)).toThrow("expected '}' before end of string");
     expect(() => withSortKeys(format, "nope", JOB_FIELDS)).toThrow("Invalid sort key: nope");
-    expect(() => chooseFormat("noname", {}, "UNSET")).toThrow("--format: No such format noname (Did you mean '{noname}'?)");
   });
 
   test("only the attributes that the fields need are asked for", () => {

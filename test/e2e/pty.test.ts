@@ -1,8 +1,7 @@
 // Jobs on a real terminal: `flux run -o pty.interactive` and `flux alloc`, driven through a pseudo-terminal of the test's own.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { shellExitCode } from "../../src/os/signals.ts";
-import { type PtyChild, spawnPty } from "../../src/os/pty.ts";
-import { FLUX, type Instance, startInstance, userEnvironment } from "./flux.ts";
+import { type Instance, startInstance } from "./flux.ts";
+import { fluxOnTty, type Tty } from "./tty.ts";
 
 let instance: Instance;
 beforeAll(async () => {
@@ -10,57 +9,7 @@ beforeAll(async () => {
 });
 afterAll(() => instance.stop());
 
-interface Terminal {
-  readonly child: PtyChild;
-  type(text: string): void;
-  /** Resolves when the text has been shown since the last call; rejects when the program ends without. */
-  shows(text: string | RegExp): Promise<void>;
-  /** All that was shown. */
-  readonly screen: string;
-  readonly code: Promise<number>;
-}
-
-function terminal(args: readonly string[]): Terminal {
-  let screen = "";
-  let from = 0;
-  let waiting: { text: string | RegExp; resolve: () => void; reject: (err: Error) => void } | undefined;
-  const check = (): void => {
-    if (waiting === undefined) return;
-    const fresh = screen.slice(from);
-    const match = typeof waiting.text === "string" ? fresh.indexOf(waiting.text) : fresh.search(waiting.text);
-    if (match < 0) return;
-    from = screen.length;
-    waiting.resolve();
-    waiting = undefined;
-  };
-  const child = spawnPty({
-    argv: [FLUX, ...args],
-    env: userEnvironment({ FLUX_URI: instance.uri, TMPDIR: instance.folder, PS1: "prompt> ", ENV: "/dev/null", SHELL: "/bin/sh" }),
-    cwd: "/",
-    size: { columns: 101, rows: 31 },
-    onData(chunk) {
-      screen += Buffer.from(chunk).toString();
-      check();
-    },
-  });
-  const code = child.exited.then(({ status }) => {
-    waiting?.reject(new Error(`ended without ${String(waiting.text)}: ${screen}`));
-    return shellExitCode(status);
-  });
-  return {
-    child,
-    type: (text) => child.write(text),
-    shows: (text) =>
-      new Promise((resolve, reject) => {
-        waiting = { text, resolve, reject };
-        check();
-      }),
-    get screen() {
-      return screen;
-    },
-    code,
-  };
-}
+const terminal = (args: readonly string[]): Tty => fluxOnTty(instance, args);
 
 test("a shell as a job: window size, a resize, ctrl-C for what runs in it, its exit code", async () => {
   const tty = terminal(["run", "-o", "pty.interactive", "sh"]);

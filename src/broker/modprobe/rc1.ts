@@ -4,7 +4,7 @@ import { beginRun, enterSafeMode } from "../startlog.ts";
 import { runPrograms } from "./programs.ts";
 import type { RcFile } from "./rc-file.ts";
 
-const MODULES = ["content", "heartbeat", "content-backing", "kvs", "kvs-watch", "resource", "job-manager", "job-list", "job-info", "job-ingest", "job-exec"];
+const MODULES = ["content", "heartbeat", "content-backing", "kvs", "kvs-watch", "resource", "job-manager", "job-list", "job-archive", "job-info", "job-ingest", "job-exec"];
 const CRASHED = "crashed-before";
 
 /** Before whoever keeps something that has to fit this run. */

@@ -7,13 +7,24 @@ import { defineCommand, flag, list as listOption, type OptionValues, text, Usage
 import { withFlux } from "../connect.ts";
 import { print } from "../output.ts";
 import { spacedJson } from "../spaced-json.ts";
-import { chooseFormat, type Fields, type NamedFormats, parseTable, printFormats, printTable } from "../table.ts";
-import { fetchResources, queueRanks, queueRequirements, RESOURCE_STATES, type ResourceSets, type ResourceState, setOfState, sliceSets, targetRanks } from "./sets.ts";
+import { chooseFormat, type FormatSource, type NamedFormats, userSettings } from "../named-formats.ts";
+import { type Fields, parseTable, printTable } from "../table.ts";
+import { fetchResources, FORMAT_TABLES, queueRanks, queueRequirements, RESOURCE_STATES, type ResourceSets, type ResourceState, setOfState, sliceSets, targetRanks } from "./sets.ts";
 
 const START = "{state:>10} ?+:{queue:<5} ?:{propertiesx:<10.10+} {nnodes:>6} +:{ncores:>6} ";
 const FORMATS: NamedFormats = {
   default: { description: "Default flux-resource list format string", format: `${START}?+:{ngpus:>5} {nodelist}` },
   rlist: { description: "Format including resource list details", format: `${START}?+:{ngpus:>5} {rlist}` },
+};
+/** Queues that the column of queues leaves out, unless they are asked for. */
+const HIDDEN_QUEUES = "hidden-queues";
+const SOURCE: FormatSource = {
+  file: "flux-resource",
+  table: "list",
+  tables: FORMAT_TABLES,
+  settings: { [HIDDEN_QUEUES]: (value) => (Array.isArray(value) && value.every((name) => typeof name === "string") ? undefined : "must be a list of strings") },
+  builtin: FORMATS,
+  variable: "FLUX_RESOURCE_LIST_FORMAT_DEFAULT",
 };
 
 interface Row {
@@ -72,9 +83,9 @@ function narrowed(sets: ResourceSets, config: JsonObject, options: TargetOptions
 }
 
 /** One row for all nodes of a state that differ neither in queues nor in properties. */
-function rowsOf(state: ResourceState, set: Rset, config: JsonObject, only: readonly string[]): Row[] {
+function rowsOf(state: ResourceState, set: Rset, config: JsonObject, only: readonly string[], hidden: readonly string[]): Row[] {
   const defined = isJsonObject(config["queues"]) ? Object.keys(config["queues"]) : [];
-  const shown = only.length > 0 ? defined.filter((name) => only.includes(name)) : defined;
+  const shown = defined.filter((name) => (only.length > 0 ? only.includes(name) : !hidden.includes(name)));
   if (set.isEmpty) return (shown.length === 0 ? [""] : shown).map((queue) => ({ state, set, queue, own: "" }));
   const groups = new Map<string, { queue: string; own: string; ranks: IdSet }>();
   for (const rank of set.ranks) {
@@ -114,18 +125,17 @@ export const list = defineCommand({
     noSkipEmpty: flag("--no-skip-empty", "show empty lines even with --include"),
     noHeader: flag("-n, --no-header", "no line of titles"),
   },
-  run({ options }) {
-    if (options.format === "help") {
-      printFormats("flux-resource", FORMATS);
-      return 0;
-    }
+  async run({ options }) {
+    const chosenFormat = await chooseFormat(options.format, SOURCE);
+    if (chosenFormat === undefined) return 0;
     const states = statesOf(options, ["free", "allocated", "down"]);
-    const format = parseTable(chooseFormat(options.format, FORMATS, "FLUX_RESOURCE_LIST_FORMAT_DEFAULT"), FIELDS);
+    const format = parseTable(chosenFormat, FIELDS);
+    const hidden = (await userSettings(SOURCE))[HIDDEN_QUEUES] ?? [];
     return withFlux(async (h) => {
       const { sets, config } = await fetchResources(h);
       const chosen = narrowed(sets, config, options);
       const skip = (options.skipEmpty || options.include !== undefined) && !options.noSkipEmpty;
-      const each = states.flatMap((state) => rowsOf(state, setOfState(chosen, state), config, queuesOf(options)));
+      const each = states.flatMap((state) => rowsOf(state, setOfState(chosen, state), config, queuesOf(options), hidden as readonly string[]));
       const rows = combined(each, format.columns.map((column) => column.field));
       printTable(format, skip ? rows.filter((row) => !row.set.isEmpty) : rows, FIELDS, { header: !options.noHeader });
       return 0;

@@ -8,6 +8,9 @@ import { Rset } from "../../formats/rset.ts";
 import { errno, isErrno } from "../../message/errno.ts";
 import { UsageError } from "../command.ts";
 
+/** Tables of the file flux-resource.toml, for named formats. */
+export const FORMAT_TABLES = ["list", "status", "drain"] as const;
+
 export interface ResourceSets {
   readonly all: Rset;
   readonly down: Rset;

@@ -10,8 +10,9 @@ import { counter, defineCommand, flag, list as listOption, optional, text, Usage
 import { withFlux } from "../connect.ts";
 import { localeIsUtf8 } from "../job-id.ts";
 import { wantsColor, writeError } from "../output.ts";
-import { chooseFormat, type Fields, type NamedFormats, parseTable, printFormats, printTable } from "../table.ts";
-import { decodeRset, queueRanks, targetRanks } from "./sets.ts";
+import { chooseFormat, type NamedFormats } from "../named-formats.ts";
+import { type Fields, parseTable, printTable } from "../table.ts";
+import { decodeRset, FORMAT_TABLES, queueRanks, targetRanks } from "./sets.ts";
 
 const STATES = ["all", "online", "avail", "offline", "exclude", "drain", "draining", "drained", "torpid", "allocated", "housekeeping"] as const;
 type NodeState = "avail" | "exclude" | "allocated" | "torpid" | "housekeeping" | "draining" | "drained";
@@ -190,8 +191,12 @@ async function showStatus({ format, states, skipEmpty, include, queues, header }
   });
 }
 
-async function statusFormat(wanted: string | undefined, formats: NamedFormats, variable: string, color: boolean): Promise<OutputFormat> {
-  const format = parseTable(chooseFormat(wanted, formats, variable), FIELDS);
+/** undefined when something was printed instead of a table. */
+async function statusFormat(wanted: string | undefined, table: "status" | "drain", color: boolean): Promise<OutputFormat | undefined> {
+  const builtin = table === "status" ? STATUS_FORMATS : DRAIN_FORMATS;
+  const chosen = await chooseFormat(wanted, { file: "flux-resource", table, tables: FORMAT_TABLES, builtin, variable: `FLUX_RESOURCE_${table.toUpperCase()}_FORMAT_DEFAULT` });
+  if (chosen === undefined) return undefined;
+  const format = parseTable(chosen, FIELDS);
   if (color) return format;
   const { withoutColumns } = await import("../../formats/outputformat.ts");
   return withoutColumns(format, ({ field }) => field === "color_up" || field === "color_off");
@@ -217,16 +222,13 @@ export const status = defineCommand({
     skipEmpty: flag("--skip-empty", "leave out empty lines even with --states"),
   },
   async run({ options }) {
-    if (options.format === "help") {
-      printFormats("flux-resource", STATUS_FORMATS);
-      return 0;
-    }
     if (options.states === "help") {
       writeError(`flux-resource: INFO: valid states: ${STATES.join(",")}\n`);
       return 0;
     }
     const states = parseStates(options.states);
-    const format = await statusFormat(options.format, STATUS_FORMATS, "FLUX_RESOURCE_STATUS_FORMAT_DEFAULT", wantsColor(options.color));
+    const format = await statusFormat(options.format, "status", wantsColor(options.color));
+    if (format === undefined) return 0;
     return showStatus({
       format,
       states,
@@ -273,12 +275,9 @@ export const drain = defineCommand({
   options: { ...CHANGE_OPTIONS, ...SHOW_OPTIONS },
   async run({ options, args }) {
     const [targets, ...words] = args;
-    if (targets === undefined && options.format === "help") {
-      printFormats("flux-resource", DRAIN_FORMATS);
-      return 0;
-    }
     if (targets === undefined) {
-      const format = await statusFormat(options.format, DRAIN_FORMATS, "FLUX_RESOURCE_DRAIN_FORMAT_DEFAULT", false);
+      const format = await statusFormat(options.format, "drain", false);
+      if (format === undefined) return 0;
       const queues = options.queue.flatMap((word) => word.split(","));
       return showStatus({ format, states: new Set(["draining", "drained"]), skipEmpty: true, include: options.include, queues, header: !options.noHeader });
     }

@@ -13,6 +13,7 @@ import { type JobState, STATE } from "../../client/jobs.ts";
 import { defineModule, type ModuleContext } from "../../client/module.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
 import { allowUser, type Answer } from "../../client/service.ts";
+import { lastingDirectory } from "../../client/statedir.ts";
 import { type EventlogEntry, toEventlogEntry } from "../../formats/eventlog.ts";
 import { type JobId, jobKvsPath } from "../../formats/fluid.ts";
 import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
@@ -24,7 +25,7 @@ import {
   advance, type Attribute, attributeOf, ATTRIBUTES, describe, isAttribute, type Job, newJob, pick, resultOf, revert,
   takeDependency, takeException, takeJobspec, takeJobspecUpdate, takeMemo, takeR,
 } from "./job.ts";
-import { keptDirectory, KeptList } from "./kept-list.ts";
+import { KeptList } from "./kept-list.ts";
 import { OrderedJobs } from "./ordered-jobs.ts";
 import { JobStats } from "./stats.ts";
 
@@ -151,7 +152,7 @@ class JobList {
 
   /** Takes the jobs that an earlier run kept, as far as the job manager knows them; resolves to their ids. */
   async #readKept(): Promise<JobId[]> {
-    const directory = await keptDirectory(this.#h);
+    const directory = await lastingDirectory(this.#h);
     if (directory === undefined) return [];
     const { ids, index } = unpack(await this.#h.rpc("job-manager.inactive-list"), { ids: json, index: opt(str) });
     if (index === undefined || !Array.isArray(ids)) return [];

@@ -6,7 +6,7 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Flux } from "../../client/flux.ts";
 import type { JobId } from "../../formats/fluid.ts";
-import { errno, isErrno, toFluxError } from "../../message/errno.ts";
+import { toFluxError } from "../../message/errno.ts";
 import type { Clock } from "../../os/clock.ts";
 import type { ArchiveEntry } from "./archive.ts";
 
@@ -106,17 +106,6 @@ export class KeptList {
     } catch (err) {
       this.#h.log(3, `${FILE}: ${toFluxError(err).message}`);
     }
-  }
-}
-
-/** The state directory, where it stays when the instance ends; undefined elsewhere. */
-export async function keptDirectory(h: Flux): Promise<string | undefined> {
-  try {
-    const directory = await h.attr("statedir");
-    return (await h.attr("statedir-cleanup")) === "0" ? directory : undefined;
-  } catch (err) {
-    if (isErrno(err, errno.ENOENT)) return undefined;
-    throw err;
   }
 }
 

@@ -14,6 +14,7 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Flux } from "../../client/flux.ts";
 import { kvsGetText, kvsGetroot } from "../../client/kvs.ts";
+import { lastingDirectory } from "../../client/statedir.ts";
 import { type EventlogEntry, parseEventlog } from "../../formats/eventlog.ts";
 import type { JobId } from "../../formats/fluid.ts";
 import { errno, isErrno, toFluxError } from "../../message/errno.ts";
@@ -55,7 +56,7 @@ export class JobIndex {
 
   /** undefined where nothing outlasts the instance. `isValid`: what it says may be relied on. */
   static async open(h: Flux): Promise<{ index: JobIndex; isValid: boolean } | undefined> {
-    const directory = await stateDirectory(h);
+    const directory = await lastingDirectory(h);
     if (directory === undefined) return undefined;
     const starts = await startEvents(h);
     const current = starts.at(-1);
@@ -170,20 +171,6 @@ export class JobIndex {
       }
     }
   }
-}
-
-/** The state directory, where it stays when the instance ends; undefined elsewhere. */
-export async function stateDirectory(h: Flux): Promise<string | undefined> {
-  const attr = async (name: string): Promise<string | undefined> => {
-    try {
-      return await h.attr(name);
-    } catch (err) {
-      if (isErrno(err, errno.ENOENT)) return undefined;
-      throw err;
-    }
-  };
-  const directory = await attr("statedir");
-  return directory === undefined || (await attr("statedir-cleanup")) !== "0" ? undefined : directory;
 }
 
 async function startEvents(h: Flux): Promise<EventlogEntry[]> {

@@ -252,6 +252,7 @@ export function createManager(h: Flux, context: ModuleContext, index?: JobIndex)
       jobtap.forgotten(job);
       index?.removed([job.id]);
     },
+    settled: () => eventlogs.settled(),
   });
   const manager: JobManager = { h, context, core, alloc, exec, queues, journal, eventlogs, waiting, drain, dependencies, history, purge, jobtap, housekeeping, lifetime, methods: methodTable, index, touch, saveQueues: () => saveQueues(manager), raise };
   return manager;
@@ -306,7 +307,7 @@ function checkpointOf({ core, queues }: JobManager): KvsOp {
 
 function configure({ queues, purge, housekeeping }: JobManager, config: JsonObject): void {
   checkPolicies(config);
-  purge.configure(config["job-manager"]);
+  purge.configure(config);
   housekeeping.configure(config);
   queues.configure(config["queues"]);
 }

@@ -1,6 +1,6 @@
 // Purge: forgets inactive jobs and removes them from the KVS, on request (job-manager.purge, purge-id) or by
 // [job-manager] inactive-age-limit and inactive-num-limit. Event "job-purge-inactive" {jobs: [id]} tells who keeps
-// lists of jobs.
+// lists of jobs. With a table [archive] in the configuration, job-archive must have them first.
 import type { Flux } from "../../client/flux.ts";
 import { type KvsOp, unlink } from "../../client/kvs.ts";
 import type { Request } from "../../client/request.ts";
@@ -24,6 +24,8 @@ export interface PurgeOptions {
   /** The operation that saves max_jobid: the highest id must not be forgotten with its job. */
   readonly checkpoint: () => KvsOp;
   readonly removed: (job: InactiveJob) => void;
+  /** Resolves when everything about jobs that are over is in the KVS. */
+  readonly settled: () => Promise<void>;
 }
 
 interface Limits {
@@ -34,19 +36,23 @@ interface Limits {
 export class Purge {
   readonly #options: PurgeOptions;
   #limits: Limits = { age_s: UNLIMITED, count: UNLIMITED };
+  #isArchived = false;
   #isBusy = false;
+  /** Why the last purge by limits failed: it is tried again with every heartbeat, and logged once. */
+  #complaint = "";
 
   constructor(options: PurgeOptions) {
     this.#options = options;
   }
 
-  /** Takes the [job-manager] table. Throws FluxError EINVAL. */
-  configure(config: Json | undefined): void {
-    const { "inactive-age-limit": age, "inactive-num-limit": count } = isJsonObject(config) ? config : {};
+  /** Takes the tables [job-manager] and [archive]. Throws FluxError EINVAL. */
+  configure({ "job-manager": table, archive }: JsonObject): void {
+    const { "inactive-age-limit": age, "inactive-num-limit": count } = isJsonObject(table) ? table : {};
     if (count !== undefined && (typeof count !== "number" || !Number.isInteger(count) || count < 0)) {
       throw new FluxError(errno.EINVAL, "job-manager.inactive-num-limit: must be >= 0");
     }
     this.#limits = { age_s: age === undefined ? UNLIMITED : ageLimit(age), count: count ?? UNLIMITED };
+    this.#isArchived = archive !== undefined;
   }
 
   /** {age_limit, num_limit, batch, force} → {count}: how many were purged, or without force how many could be. */
@@ -57,8 +63,7 @@ export class Purge {
     if (batch < 1 || batch > BATCH_MAX) throw new FluxError(errno.EINVAL, `batch must be >= 1 and <= ${BATCH_MAX}`);
     const limits = { age_s: age_limit, count: num_limit };
     const eligible = this.#eligible(limits, force ? batch : Infinity);
-    if (force) await this.#purge(eligible);
-    return { count: eligible.length };
+    return { count: force ? await this.#purge(eligible) : eligible.length };
   }
 
   /** {id, force} → {count: 1}. Throws FluxError ENOENT, or EINVAL for an active job. */
@@ -80,10 +85,19 @@ export class Purge {
     if (jobs.length === 0) return;
     this.#isBusy = true;
     this.#purge(jobs)
-      .catch((err: unknown) => this.#options.h.log(3, `error committing purge KVS transaction: ${toFluxError(err).message}`))
+      .then(
+        () => (this.#complaint = ""),
+        (err: unknown) => this.#complain(toFluxError(err).message),
+      )
       .finally(() => {
         this.#isBusy = false;
       });
+  }
+
+  #complain(text: string): void {
+    if (text === this.#complaint) return;
+    this.#complaint = text;
+    this.#options.h.log(3, `inactive jobs could not be purged: ${text}`);
   }
 
   #eligible(limits: Limits, max: number): InactiveJob[] {
@@ -100,9 +114,13 @@ export class Purge {
     return jobs;
   }
 
-  async #purge(jobs: readonly InactiveJob[]): Promise<void> {
-    if (jobs.length === 0) return;
+  /** Resolves to how many were purged. */
+  async #purge(eligible: readonly InactiveJob[]): Promise<number> {
+    await this.#archive(eligible);
     const { core, h, removed } = this.#options;
+    // Another request may have purged some meanwhile.
+    const jobs = eligible.filter(({ id }) => core.inactive.has(id));
+    if (jobs.length === 0) return 0;
     const operations: KvsOp[] = jobs.map(({ id }) => unlink(jobKvsPath(id)));
     if (jobs.some(({ id }) => id === core.maxJobid)) operations.push(this.#options.checkpoint());
     const ids: JobId[] = [];
@@ -113,6 +131,20 @@ export class Purge {
     }
     h.publish("job-purge-inactive", { jobs: ids });
     await this.#options.commit(operations);
+    return jobs.length;
+  }
+
+  async #archive(jobs: readonly InactiveJob[]): Promise<void> {
+    if (!this.#isArchived || jobs.length === 0) return;
+    const { h, settled } = this.#options;
+    await settled();
+    try {
+      await h.rpc("job-archive.store", { ids: jobs.map(({ id }) => id) }, { nodeid: 0 });
+    } catch (err) {
+      const { errno: number, message } = toFluxError(err);
+      const text = number === errno.ENOSYS ? "[archive] is configured: flux module load job-archive" : message;
+      throw new FluxError(number, `not archived: ${text}`);
+    }
   }
 }
 

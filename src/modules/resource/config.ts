@@ -32,11 +32,14 @@ export interface ResourceConfig {
   readonly noUpdateWatch: boolean;
   /** Events kept for resource.journal. */
   readonly journalMax: number;
+  /** Events of earlier lives that are older, and older than the last checkpoint, are forgotten at the start. */
+  readonly history_s: number;
 }
 
 const MODES: readonly VerifyMode[] = ["strict", "allow-extra", "allow-missing", "ignore"];
 const KEYS = ["path", "scheduling", "config", "verify", "exclude", "norestrict", "noverify", "no-update-watch", "rediscover", "journal-max", "history"];
 const JOURNAL_MAX = 100_000;
+const HISTORY_S = 90 * 86_400;
 
 /** Checks and reads the table; `rank` because only rank 0 needs the scheduler's part. Throws FluxError EINVAL. */
 export function parseResourceConfig(config: JsonObject, rank: number, args: readonly string[] = []): ResourceConfig {
@@ -47,7 +50,6 @@ export function parseResourceConfig(config: JsonObject, rank: number, args: read
   const flag = (key: string): boolean => typed(table, key, "boolean") === true;
   const journalMax = typed(table, "journal-max", "number") as number | undefined;
   const history = text("history");
-  if (history !== undefined) checkHistory(history);
   return {
     R: configuredR(table, text("path"), text("scheduling"), rank),
     exclude: text("exclude"),
@@ -57,6 +59,7 @@ export function parseResourceConfig(config: JsonObject, rank: number, args: read
     rediscover: flag("rediscover"),
     noUpdateWatch: flag("no-update-watch"),
     journalMax: journalMax ?? JOURNAL_MAX,
+    history_s: history === undefined ? HISTORY_S : parseHistory(history),
   };
 }
 
@@ -71,9 +74,9 @@ function typed(table: JsonObject, key: string, type: "string" | "boolean" | "num
   return value;
 }
 
-function checkHistory(text: string): void {
+function parseHistory(text: string): number {
   try {
-    parseDuration(text);
+    return parseDuration(text);
   } catch {
     throw new FluxError(errno.EINVAL, "invalid history time");
   }

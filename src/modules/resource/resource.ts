@@ -20,7 +20,8 @@ import { Flux } from "../../client/flux.ts";
 import { defineModule, type ModuleContext, type ModuleHooks } from "../../client/module.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
 import { allowUser, type Methods } from "../../client/service.ts";
-import { formatEventlogEntry } from "../../formats/eventlog.ts";
+import { lastingDirectory } from "../../client/statedir.ts";
+import { type EventlogEntry, formatEventlog, formatEventlogEntry } from "../../formats/eventlog.ts";
 import { parseJobId } from "../../formats/fluid.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { IdSet } from "../../formats/idset.ts";
@@ -35,7 +36,7 @@ import { loadXmlDirectory, localR, Upward } from "./discovery.ts";
 import { DrainState, hostsOf, overwriteOf, parseDrainMode } from "./drain.ts";
 import { fromParent, rankConfigured, type RMethod, targetsToRanks, withoutScheduling } from "./inventory.ts";
 import { Journal } from "./journal.ts";
-import { appendEvents, readKey, storeCheckpoint, storeR } from "./store.ts";
+import { appendEvents, readKey, replaceEvents, storeCheckpoint, storeR } from "./store.ts";
 
 const LOG_ERR = 3;
 const LOG_INFO = 6;
@@ -176,12 +177,21 @@ class Leader {
       readKey(h, "resource.R"),
     ]);
     const since = checkpoint === undefined ? 0 : this.#drain.restore(decodeJsonObject(checkpoint), this.#hosts);
-    this.#drain.replay(this.journal.load(eventlog ?? ""), since, this.#hosts);
+    const events = this.journal.load(eventlog ?? "");
+    this.#drain.replay(events, since, this.#hosts);
+    await this.#forget(events, since);
     if (this.#config.R !== undefined) {
       this.#define(rankConfigured(this.#config.R, this.#context.config, this.#hosts.toString()), "configuration");
     } else if (stored !== undefined) this.#define(parseR(decodeJsonObject(stored)), "kvs");
     else await this.#askParent();
     this.#setExclude();
+  }
+
+  /** Takes events out of the KVS that are in the checkpoint of `since`, and that nobody wants to keep for their history. */
+  async #forget(events: readonly EventlogEntry[], since: number): Promise<void> {
+    const oldest = Math.min(since, this.#context.clock.now_s() - this.#config.history_s);
+    const kept = events.filter(({ timestamp }) => timestamp >= oldest);
+    if (kept.length < events.length) await replaceEvents(this.#h, formatEventlog(kept));
   }
 
   #setExclude(): void {
@@ -220,7 +230,8 @@ class Leader {
     this.#stopped = true;
     this.#acquire.close();
     this.#parent?.close();
-    if (this.#drain.ranks.isEmpty) return;
+    // Nobody will ask an instance that leaves nothing behind.
+    if (this.#drain.ranks.isEmpty && (await lastingDirectory(this.#h)) === undefined) return;
     await storeCheckpoint(this.#h, this.#drain.checkpoint(this.#context.clock.now_s(), this.#hosts)).catch((err: unknown) => {
       this.#h.log(LOG_ERR, `failed to checkpoint drain state: ${toFluxError(err).message}`);
     });

@@ -1,6 +1,6 @@
 // What the resource module keeps in the KVS: resource.R, resource.eventlog and checkpoint.resource.
 import type { Flux } from "../../client/flux.ts";
-import { append, kvsCommit, kvsCommitDurably, kvsGetText, putJson } from "../../client/kvs.ts";
+import { append, kvsCommit, kvsCommitDurably, kvsGetText, put, putJson } from "../../client/kvs.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, isErrno } from "../../message/errno.ts";
 
@@ -18,6 +18,11 @@ export async function readKey(h: Flux, key: string): Promise<string | undefined>
 
 export async function appendEvents(h: Flux, text: string): Promise<void> {
   await kvsCommitDurably(h, [append(EVENTLOG, text)]);
+}
+
+/** Stores these events instead of those that are there. */
+export async function replaceEvents(h: Flux, text: string): Promise<void> {
+  await kvsCommit(h, [put(EVENTLOG, text)]);
 }
 
 /** Stores R and, in the same transaction, the event that tells of it. */

@@ -105,6 +105,24 @@ test("what was drained stays drained in the next life, by host name", async () =
   expect((await third.h.rpc("resource.status"))["drain"]).toMatchObject({ "3": { reason: "flaky" } });
 });
 
+test("events that are in the checkpoint and older than the history are forgotten", async () => {
+  const values = new Map<string, string>();
+  const life = async (history: string): Promise<string[]> => {
+    const { h, cluster: instance } = await start({ config: { resource: { ...CONFIG.resource, history } }, values });
+    await known(h);
+    await until(() => values.has("resource.eventlog"), "R is stored");
+    const names = parseEventlog(values.get("resource.eventlog") ?? "").map(({ name }) => name);
+    await h.rpc("resource.drain", { targets: "3", mode: "update" });
+    await instance.stop();
+    return names;
+  };
+  expect(await life("1h")).toEqual(["resource-define"]);
+  expect(await life("1h")).toEqual(["resource-define", "drain", "resource-define"]);
+  expect(await life("0")).toEqual(["resource-define"]);
+  const { h } = await start({ config: CONFIG, values });
+  expect(Object.keys((await h.rpc("resource.status"))["drain"] ?? {})).toEqual(["3"]);
+});
+
 test("a scheduler hears what is up, and what goes", async () => {
   const { h, groups } = await start({ online: "0-1" });
   const updates = h.stream("resource.acquire", undefined, { cancelTopic: "resource.acquire-cancel" });
