@@ -36,6 +36,7 @@ import runPage from "../../docs/man/flux-run.md" with { type: "text" };
 import pmiPage from "../../docs/man/flux-pmi.md" with { type: "text" };
 import setattrPage from "../../docs/man/flux-setattr.md" with { type: "text" };
 import shellPage from "../../docs/man/flux-shell.md" with { type: "text" };
+import shellInitrcPage from "../../docs/man/flux-shell-initrc.md" with { type: "text" };
 import startPage from "../../docs/man/flux-start.md" with { type: "text" };
 import startlogPage from "../../docs/man/flux-startlog.md" with { type: "text" };
 import submitPage from "../../docs/man/flux-submit.md" with { type: "text" };
@@ -89,6 +90,7 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   pmi: pmiPage,
   setattr: setattrPage,
   shell: shellPage,
+  "shell-initrc": shellInitrcPage,
   start: startPage,
   startlog: startlogPage,
   submit: submitPage,

@@ -19,6 +19,8 @@ export interface Job {
   /** Service of the job's shells, on each of its brokers. */
   readonly service: string;
   readonly jobspec: Jobspec;
+  /** As they came: the jobspec (without environment) and R. */
+  readonly source: { readonly jobspec: JsonObject; readonly R: JsonObject };
   /** attributes.system.shell.options */
   readonly options: JsonObject;
   readonly command: readonly string[];
@@ -73,6 +75,7 @@ export function parseJob(order: JsonObject, processEnv: Readonly<Record<string, 
     namespace,
     service: shellService(userid, id),
     jobspec,
+    source: { jobspec: rawJobspec, R: rawR },
     options,
     command,
     name: typeof name === "string" ? name : baseName(command[0] ?? ""),

@@ -3,9 +3,11 @@ import type { Plugin } from "../plugin.ts";
 import type { Shell } from "../shell.ts";
 import { affinityPlugin } from "./affinity.ts";
 import { doomPlugin } from "./doom.ts";
+import { envExpandPlugin } from "./env-expand.ts";
 import { environmentPlugin } from "./environment.ts";
 import { filesPlugin } from "./files.ts";
 import { gpubindPlugin } from "./gpubind.ts";
+import { initrcPlugins } from "./initrc.ts";
 import { inputPlugin } from "./input.ts";
 import { type Output, outputPlugin } from "./output.ts";
 import { pmiPlugin } from "./pmi.ts";
@@ -23,11 +25,14 @@ export interface JobPlugins {
 
 export function jobPlugins(shell: Shell): JobPlugins {
   const output = outputPlugin(shell);
+  const initrc = initrcPlugins();
   const plugins = [
+    initrc.outer,
     environmentPlugin(),
     tmpdirPlugin(),
     filesPlugin(),
     taskmapPlugin(),
+    envExpandPlugin(),
     output,
     inputPlugin(output),
     affinityPlugin(),
@@ -38,6 +43,7 @@ export function jobPlugins(shell: Shell): JobPlugins {
     doomPlugin(),
     signalPlugin(),
     tasksCompletePlugin(),
+    initrc.inner,
   ];
   return { plugins, output };
 }

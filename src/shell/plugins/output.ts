@@ -42,6 +42,7 @@ const EARLY_MAX = 1000;
 export function outputPlugin(shell: Shell): Output {
   let options: OutputOptions | undefined;
   let sink: Sink | undefined;
+  let openRemote: (() => void) | undefined;
   let guest: GuestLog | undefined;
   let files: OutputFiles | undefined;
   const early: JsonObject[] = [];
@@ -71,7 +72,11 @@ export function outputPlugin(shell: Shell): Output {
       const leader = leaderSink(shell, chosen, guest, files);
       serveWrite(shell, leader, guest);
       sink = leader;
-    } else sink = remoteSink(shell, setPaused);
+    } else {
+      const remote = remoteSink(shell, setPaused);
+      openRemote = () => remote.open();
+      sink = remote;
+    }
     for (const context of early.splice(0)) sink.log(context);
   };
 
@@ -85,6 +90,8 @@ export function outputPlugin(shell: Shell): Output {
       options = outputOptions(shell);
       begin(options);
     },
+    // Before, the leader may not be there yet.
+    allReady: () => openRemote?.(),
     taskInit(_shell, task) {
       if (options === undefined || sink === undefined || files === undefined) return;
       connect(shell, task, "stdout", options.stdout, { options, sink, files });
@@ -242,16 +249,17 @@ function serveWrite(shell: Shell, sink: Sink, guest: GuestLog): void {
 const REMOTE_PRESSURE_BYTES = 2 << 20;
 const REMOTE_BATCH_BYTES = 256 << 10;
 
-function remoteSink(shell: Shell, setPaused: (paused: boolean) => void): Sink {
+function remoteSink(shell: Shell, setPaused: (paused: boolean) => void): Sink & { open(): void } {
   let entries: { name: string; context: JsonObject; size: number }[] = [];
   let waiting_bytes = 0;
   let paused = false;
   let sending: Promise<void> | undefined;
   let scheduled = false;
+  let isOpen = false;
 
   const send = (): void => {
     scheduled = false;
-    if (sending !== undefined || entries.length === 0) return;
+    if (!isOpen || sending !== undefined || entries.length === 0) return;
     let count = 0;
     let size = 0;
     while (count < entries.length && size < REMOTE_BATCH_BYTES) size += entries[count++]?.size ?? 0;
@@ -288,7 +296,12 @@ function remoteSink(shell: Shell, setPaused: (paused: boolean) => void): Sink {
       add("data", ioContext(stream, rank, data, eof), (data?.length ?? 0) + 64);
     },
     log: (context) => add("log", context, 256),
+    open() {
+      isOpen = true;
+      send();
+    },
     async close() {
+      isOpen = true;
       for (;;) {
         if (sending !== undefined) await sending;
         else if (entries.length > 0) send();
