@@ -1,5 +1,6 @@
 // The manual pages, built into the executable: command → Markdown of docs/man/.
 import RPage from "../../docs/man/flux-R.md" with { type: "text" };
+import archivePage from "../../docs/man/flux-archive.md" with { type: "text" };
 import brokerPage from "../../docs/man/flux-broker.md" with { type: "text" };
 import cancelPage from "../../docs/man/flux-cancel.md" with { type: "text" };
 import configPage from "../../docs/man/flux-config.md" with { type: "text" };
@@ -54,6 +55,7 @@ import multiProgPage from "../../docs/man/flux-multi-prog.md" with { type: "text
 
 export const MAN_PAGES: Readonly<Record<string, string>> = {
   R: RPage,
+  archive: archivePage,
   broker: brokerPage,
   cancel: cancelPage,
   config: configPage,

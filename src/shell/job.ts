@@ -31,6 +31,8 @@ export interface Job {
   readonly nodes: readonly JobNode[];
   /** Ours of `nodes`. */
   readonly node: JobNode;
+  /** The same as R has it: more than the tasks of an uneven job may use. */
+  readonly allocated: JobNode;
   /** Tasks in the block distribution; the taskmap plugin may replace it. */
   readonly taskmap: Taskmap;
   readonly ntasks: number;
@@ -64,7 +66,8 @@ export function parseJob(order: JsonObject, processEnv: Readonly<Record<string, 
       }))
     : allNodes;
   const node = nodes[shell_rank];
-  if (node === undefined) throw new RangeError(`shell rank ${shell_rank} is not among the ${nodes.length} nodes of the job`);
+  const allocated = allNodes[shell_rank];
+  if (node === undefined || allocated === undefined) throw new RangeError(`shell rank ${shell_rank} is not among the ${nodes.length} nodes of the job`);
   const name = getAttribute(jobspec, "system.job.name");
   const cwd = getAttribute(jobspec, "system.cwd");
   return {
@@ -83,6 +86,7 @@ export function parseJob(order: JsonObject, processEnv: Readonly<Record<string, 
     environment,
     nodes,
     node,
+    allocated,
     taskmap,
     ntasks: taskmap.ntasks,
     slots: { count: counts.nslots, cores: counts.coresPerSlot, perNode: counts.slotsPerNode === 0 ? -1 : counts.slotsPerNode },

@@ -27,6 +27,8 @@ export interface Output extends Plugin {
   readonly log: ShellLog;
   /** Leader: adds an entry to a guest eventlog. */
   append(key: GuestKey, name: string, context: JsonObject): void;
+  /** How long a guest eventlog's entries may wait. */
+  setBatch(key: GuestKey, batch_ms: number): void;
 }
 
 /** Where entries go: the leader's eventlog and files, or the leader. */
@@ -73,7 +75,7 @@ export function outputPlugin(shell: Shell): Output {
       serveWrite(shell, leader, guest);
       sink = leader;
     } else {
-      const remote = remoteSink(shell, setPaused);
+      const remote = remoteSink(shell, chosen, setPaused);
       openRemote = () => remote.open();
       sink = remote;
     }
@@ -86,6 +88,7 @@ export function outputPlugin(shell: Shell): Output {
     append(key, name, context) {
       guest?.append(key, eventLine(shell.host.clock.now_s(), name, context));
     },
+    setBatch: (key, batch_ms) => guest?.setBatch(key, batch_ms),
     init() {
       options = outputOptions(shell);
       begin(options);
@@ -249,14 +252,21 @@ function serveWrite(shell: Shell, sink: Sink, guest: GuestLog): void {
 const REMOTE_PRESSURE_BYTES = 2 << 20;
 const REMOTE_BATCH_BYTES = 256 << 10;
 
-function remoteSink(shell: Shell, setPaused: (paused: boolean) => void): Sink & { open(): void } {
+function remoteSink(shell: Shell, { lwm, hwm }: OutputOptions, setPaused: (paused: boolean) => void): Sink & { open(): void } {
   let entries: { name: string; context: JsonObject; size: number }[] = [];
   let waiting_bytes = 0;
   let paused = false;
   let sending: Promise<void> | undefined;
+  /** Entries in the request that is under way. */
+  let inFlight = 0;
   let scheduled = false;
   let isOpen = false;
 
+  const pause = (now: boolean): void => {
+    paused = now;
+    shell.log(LOG.debug, `flow control ${now ? "stop" : "start"}`, "output.client");
+    setPaused(now);
+  };
   const send = (): void => {
     scheduled = false;
     if (!isOpen || sending !== undefined || entries.length === 0) return;
@@ -265,17 +275,16 @@ function remoteSink(shell: Shell, setPaused: (paused: boolean) => void): Sink & 
     while (count < entries.length && size < REMOTE_BATCH_BYTES) size += entries[count++]?.size ?? 0;
     const batch = entries.slice(0, count).map(({ name, context }) => ({ name, context }));
     entries = entries.slice(count);
+    inFlight = count;
     sending = shell
       .call(0, "write", { entries: batch })
       .then(() => undefined)
       .catch((err: unknown) => shell.h.log(isErrno(err, errno.ENOSYS) ? LOG.debug : LOG.error, `job ${shell.job.f58}: output to the leader shell: ${toFluxError(err).message}`))
       .then(() => {
         sending = undefined;
+        inFlight = 0;
         waiting_bytes -= size;
-        if (paused && waiting_bytes < REMOTE_PRESSURE_BYTES / 2) {
-          paused = false;
-          setPaused(false);
-        }
+        if (paused && waiting_bytes < REMOTE_PRESSURE_BYTES / 2 && entries.length <= lwm) pause(false);
         send();
       });
   };
@@ -286,10 +295,7 @@ function remoteSink(shell: Shell, setPaused: (paused: boolean) => void): Sink & 
       scheduled = true;
       setImmediate(send);
     }
-    if (!paused && waiting_bytes > REMOTE_PRESSURE_BYTES) {
-      paused = true;
-      setPaused(true);
-    }
+    if (!paused && (waiting_bytes > REMOTE_PRESSURE_BYTES || entries.length + inFlight >= hwm)) pause(true);
   };
   return {
     data(stream, rank, data, eof) {
