@@ -32,6 +32,8 @@ function open() {
     setpgid: { args: ["i32", "i32"], returns: "i32" },
     tcgetpgrp: { args: ["i32"], returns: "i32" },
     tcsetpgrp: { args: ["i32", "i32"], returns: "i32" },
+    waitid: { args: ["i32", "u32", "ptr", "i32"], returns: "i32" },
+    ptrace: { args: ["i64", "i32", "u64", "u64"], returns: "i64" },
     signal: { args: ["i32", "u64"], returns: "u64" },
     dlopen: { args: ["ptr", "i32"], returns: "ptr" },
     sigaction: { args: ["i32", "ptr", "ptr"], returns: "i32" },

@@ -11,10 +11,13 @@ import { gpubindPlugin } from "./gpubind.ts";
 import { hwlocPlugin } from "./hwloc.ts";
 import { initrcPlugins } from "./initrc.ts";
 import { inputPlugin } from "./input.ts";
+import { mpirPlugin } from "./mpir.ts";
 import { oomPlugin } from "./oom.ts";
 import { type Output, outputPlugin } from "./output.ts";
 import { pmiPlugin } from "./pmi.ts";
 import { ptyPlugin } from "./pty.ts";
+import { ptracePlugin } from "./ptrace.ts";
+import { rexecPlugin } from "./rexec.ts";
 import { rlimitPlugin } from "./rlimit.ts";
 import { signalPlugin } from "./signal.ts";
 import { stageInPlugin } from "./stage-in.ts";
@@ -48,6 +51,9 @@ export function jobPlugins(shell: Shell): JobPlugins {
     oomPlugin(),
     pmiPlugin(),
     ptyPlugin(),
+    ptracePlugin(),
+    mpirPlugin(),
+    rexecPlugin(),
     doomPlugin(),
     signalPlugin(),
     sysmonPlugin(),

@@ -10,7 +10,7 @@ import { decodeIo, ioHeader, ioRedirect } from "../../formats/stdio.ts";
 import { errno, isErrno, toFluxError } from "../../message/errno.ts";
 import { arr, fields, obj, str } from "../../message/unpack.ts";
 import { openGuestLog, type GuestLog } from "../guest-log.ts";
-import { splitCharacters, splitLines, type Splitter } from "../lines.ts";
+import { splitCharacters, splitLines, type Splitter } from "../../formats/lines.ts";
 import { formatShellLog, isWanted, LOG, logContext, type ShellLog } from "../log.ts";
 import { labelled, outputFiles, type OutputFiles } from "../output-file.ts";
 import { type OutputOptions, outputOptions, type StreamOptions } from "../output-options.ts";
