@@ -122,7 +122,7 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
     const { service, "leader-rank": leaderRank, pty: ptyName } = context;
     if (typeof service !== "string" || typeof leaderRank !== "number") throw new UsageError("error decoding shell.init context");
     target = { service, leaderRank, ranks: options.stdinRanks ?? "all" };
-    output ??= followOutput();
+    startOutput();
     if (typeof ptyName === "string") await startPty(`${service}.${ptyName}`, leaderRank, context["capture"] === 1);
     else if (options.stdinRanks === undefined) startStdin();
   };
@@ -157,7 +157,7 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
       return;
     }
     if (event.name === "shell.init") await onShellInit(context);
-    else if (event.name === "complete") output ??= followOutput();
+    else if (event.name === "complete") startOutput();
     if (options.showExec === true) showEvent("exec", event);
     if (event.name === "shell.start") await onShellStart(context);
   };
@@ -193,6 +193,12 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
       if (!isErrno(err, errno.ENOENT)) throw err;
       say("flux-job: No job output found");
     }
+  };
+
+  const startOutput = (): void => {
+    output ??= followOutput();
+    // Whoever waits for it hears of a failure; when the command ends for another reason, nobody does.
+    output.catch(() => {});
   };
 
   // ---- all together

@@ -23,6 +23,7 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   dmesg: { summary: "print or clear the broker's log", load: () => import("./dmesg.ts") },
   logger: { summary: "add a message to the broker's log", load: () => import("./logger.ts") },
   module: { summary: "list, load, remove and inspect the broker's modules", load: () => import("./module.ts") },
+  archive: { summary: "keep files in the instance and copy them to its nodes", load: () => import("./archive.ts") },
   exec: { summary: "run a command on brokers, outside of any job", load: () => import("./exec.ts") },
   overlay: { summary: "show the tree of brokers and its state", load: () => import("./overlay.ts") },
   config: { summary: "print and change the broker's configuration", load: () => import("./config.ts") },

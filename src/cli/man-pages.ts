@@ -1,5 +1,6 @@
 // The manual pages, built into the executable: command → Markdown of docs/man/.
 import RPage from "../../docs/man/flux-R.md" with { type: "text" };
+import archivePage from "../../docs/man/flux-archive.md" with { type: "text" };
 import brokerPage from "../../docs/man/flux-broker.md" with { type: "text" };
 import cancelPage from "../../docs/man/flux-cancel.md" with { type: "text" };
 import configPage from "../../docs/man/flux-config.md" with { type: "text" };
@@ -37,6 +38,7 @@ import runPage from "../../docs/man/flux-run.md" with { type: "text" };
 import pmiPage from "../../docs/man/flux-pmi.md" with { type: "text" };
 import setattrPage from "../../docs/man/flux-setattr.md" with { type: "text" };
 import shellPage from "../../docs/man/flux-shell.md" with { type: "text" };
+import shellInitrcPage from "../../docs/man/flux-shell-initrc.md" with { type: "text" };
 import startPage from "../../docs/man/flux-start.md" with { type: "text" };
 import startlogPage from "../../docs/man/flux-startlog.md" with { type: "text" };
 import submitPage from "../../docs/man/flux-submit.md" with { type: "text" };
@@ -55,6 +57,7 @@ import multiProgPage from "../../docs/man/flux-multi-prog.md" with { type: "text
 
 export const MAN_PAGES: Readonly<Record<string, string>> = {
   R: RPage,
+  archive: archivePage,
   broker: brokerPage,
   cancel: cancelPage,
   config: configPage,
@@ -92,6 +95,7 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   pmi: pmiPage,
   setattr: setattrPage,
   shell: shellPage,
+  "shell-initrc": shellInitrcPage,
   start: startPage,
   startlog: startlogPage,
   submit: submitPage,

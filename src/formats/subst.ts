@@ -13,7 +13,7 @@ export function hasTemplate(text: string): boolean {
   return text.includes("{{");
 }
 
-/** Replaces each tag by what `resolve` says; undefined, or an exception, makes it an error. What comes out is not rendered again. */
+/** Replaces each tag by what `resolve` says; undefined, or an exception (whose message it is), makes it an error. What comes out is not rendered again. */
 export function renderTemplate(text: string, resolve: (tag: string) => string | undefined): Rendered {
   if (!hasTemplate(text)) return { text, errors: [] };
   const errors: string[] = [];
@@ -24,7 +24,7 @@ export function renderTemplate(text: string, resolve: (tag: string) => string | 
       if (value !== undefined) return value;
       errors.push(`unknown mustache tag '${tag}'`);
     } catch (cause) {
-      errors.push(`failed to expand mustache tag '${tag}': ${cause instanceof Error ? cause.message : String(cause)}`);
+      errors.push(cause instanceof Error ? cause.message : String(cause));
     }
     return whole;
   });

@@ -6,7 +6,7 @@ import { ptr } from "bun:ffi";
 import { errno, FluxError } from "../message/errno.ts";
 import { openFdStream } from "./fd-stream.ts";
 import { check, closeFd, libc } from "./libc.ts";
-import { type Child, type ChildStdio, closeWire, prepareProgram, sendSignal, startProgram, waitStatus, wires, type ExitStatus, type SpawnOptions } from "./spawn.ts";
+import { type Child, type ChildStdio, closeWire, prepareProgram, sendSignal, startProgram, usageOf, waitStatus, wires, type ExitStatus, type SpawnOptions } from "./spawn.ts";
 
 export interface WindowSize {
   columns: number;
@@ -100,6 +100,7 @@ export function spawnPty(options: PtyOptions): PtyChild {
     killGroup: (signal) => sendSignal(-pid, signal),
     close: () => terminal.close(),
     unref: () => subprocess.unref(),
+    usage: () => usageOf(subprocess),
   };
 }
 

@@ -60,6 +60,13 @@ export interface ExitStatus {
   status: number;
 }
 
+/** What a process and the descendants it waited for have used. */
+export interface ChildUsage {
+  readonly cpu_s: number;
+  /** Of the largest of them. */
+  readonly peak_bytes: number;
+}
+
 export interface Child {
   readonly pid: number;
   /** Present when `stdin` is "pipe". Writing after the child has gone throws EPIPE. */
@@ -78,6 +85,8 @@ export interface Child {
   killGroup(signal: number | string): boolean;
   /** Let our process end although the child runs; its open pipes still hold us. */
   unref(): void;
+  /** Once it is gone. */
+  usage(): ChildUsage | undefined;
 }
 
 /** What a program name and its options come down to: what to execute, checked, with a clear error when that cannot work. */
@@ -338,7 +347,14 @@ export function spawnProcess(options: SpawnOptions): Child {
       return sendSignal(-pid, signal);
     },
     unref: () => subprocess.unref(),
+    usage: () => usageOf(subprocess),
   };
+}
+
+/** What a child that is gone has used. */
+export function usageOf(subprocess: Bun.Subprocess): ChildUsage | undefined {
+  const usage = subprocess.resourceUsage();
+  return usage === undefined ? undefined : { cpu_s: Number(usage.cpuTime.total) / 1e6, peak_bytes: usage.maxRSS };
 }
 
 function output(onData?: (chunk: Uint8Array) => void, onEnd?: () => void): FdStreamOptions {

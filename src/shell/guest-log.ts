@@ -38,6 +38,8 @@ export interface GuestLog {
   /** Takes out what waits, to send it another way. */
   take(): Partial<Record<GuestKey, string>>;
   append(key: GuestKey, line: string): void;
+  /** What is appended to that key is committed so long afterwards at the latest. Default: the options' batch_ms. */
+  setBatch(key: GuestKey, batch_ms: number): void;
   /** Commit soon, without waiting for the timer. */
   flush(): void;
   /** Resolves when all but a short rest is committed; the rest is returned by key. */
@@ -50,7 +52,9 @@ export function openGuestLog(options: GuestLogOptions): GuestLog {
   const { h, clock } = options;
   const pending = new Map<GuestKey, string[]>();
   let waiting_chars = 0;
+  const batches = new Map<GuestKey, number>();
   let timer: Timer | undefined;
+  let due_ms = 0;
   let committing: Promise<void> | undefined;
   let paused = false;
   let broken = false;
@@ -96,8 +100,15 @@ export function openGuestLog(options: GuestLogOptions): GuestLog {
       });
   };
 
+  /** Commits in time for what waits. */
   const arm = (): void => {
-    timer ??= clock.setTimer(options.batch_ms, commit);
+    if (timer !== undefined && batches.size === 0) return;
+    const wait_ms = Math.min(...Array.from(pending.keys(), (key) => batches.get(key) ?? options.batch_ms));
+    const at_ms = clock.monotonic_ms() + wait_ms;
+    if (timer !== undefined && due_ms <= at_ms) return;
+    clock.clear(timer);
+    due_ms = at_ms;
+    timer = clock.setTimer(wait_ms, commit);
   };
 
   return {
@@ -126,6 +137,7 @@ export function openGuestLog(options: GuestLogOptions): GuestLog {
         options.onPressure(true);
       }
     },
+    setBatch: (key, batch_ms) => void batches.set(key, batch_ms),
     flush: commit,
     async close() {
       for (;;) {

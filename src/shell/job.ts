@@ -19,6 +19,8 @@ export interface Job {
   /** Service of the job's shells, on each of its brokers. */
   readonly service: string;
   readonly jobspec: Jobspec;
+  /** As they came: the jobspec (without environment) and R. */
+  readonly source: { readonly jobspec: JsonObject; readonly R: JsonObject };
   /** attributes.system.shell.options */
   readonly options: JsonObject;
   readonly command: readonly string[];
@@ -29,6 +31,8 @@ export interface Job {
   readonly nodes: readonly JobNode[];
   /** Ours of `nodes`. */
   readonly node: JobNode;
+  /** The same as R has it: more than the tasks of an uneven job may use. */
+  readonly allocated: JobNode;
   /** Tasks in the block distribution; the taskmap plugin may replace it. */
   readonly taskmap: Taskmap;
   readonly ntasks: number;
@@ -62,7 +66,8 @@ export function parseJob(order: JsonObject, processEnv: Readonly<Record<string, 
       }))
     : allNodes;
   const node = nodes[shell_rank];
-  if (node === undefined) throw new RangeError(`shell rank ${shell_rank} is not among the ${nodes.length} nodes of the job`);
+  const allocated = allNodes[shell_rank];
+  if (node === undefined || allocated === undefined) throw new RangeError(`shell rank ${shell_rank} is not among the ${nodes.length} nodes of the job`);
   const name = getAttribute(jobspec, "system.job.name");
   const cwd = getAttribute(jobspec, "system.cwd");
   return {
@@ -73,6 +78,7 @@ export function parseJob(order: JsonObject, processEnv: Readonly<Record<string, 
     namespace,
     service: shellService(userid, id),
     jobspec,
+    source: { jobspec: rawJobspec, R: rawR },
     options,
     command,
     name: typeof name === "string" ? name : baseName(command[0] ?? ""),
@@ -80,6 +86,7 @@ export function parseJob(order: JsonObject, processEnv: Readonly<Record<string, 
     environment,
     nodes,
     node,
+    allocated,
     taskmap,
     ntasks: taskmap.ntasks,
     slots: { count: counts.nslots, cores: counts.coresPerSlot, perNode: counts.slotsPerNode === 0 ? -1 : counts.slotsPerNode },

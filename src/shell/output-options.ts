@@ -1,8 +1,11 @@
 // Shell options output.*: where stdout and stderr go and how.
 //
-//   output.mode "truncate" | "append"; output.limit SIZE; output.batch-timeout SECONDS
+//   output.mode "truncate" | "append"; output.limit SIZE; output.batch-timeout FSD
+//   output.client.{lwm, hwm} entries that wait for the leader: tasks pause from hwm on, and go on at lwm
 //   output.{stdout,stderr}.{type "kvs" | "file", path TEMPLATE, label, buffer.type "line" | "none"}
+import { parseDuration } from "../formats/fsd.ts";
 import type { Json } from "../formats/json.ts";
+import { parseSize } from "../formats/size.ts";
 import { objectOf } from "./job.ts";
 import { LOG } from "./log.ts";
 import { type Shell, ShellExit } from "./shell.ts";
@@ -25,18 +28,45 @@ export interface OutputOptions {
   /** As the user wrote it, for messages. */
   readonly limitText: string;
   readonly batch_ms: number;
+  /** Entries on their way to the leader. */
+  readonly lwm: number;
+  readonly hwm: number;
 }
 
 const LIMIT_MAX_BYTES = 1 << 30;
 const BATCH_MS = 20;
+const CLIENT_LWM = 100;
+const CLIENT_HWM = 1000;
 
 export function outputOptions(shell: Shell): OutputOptions {
   const option = objectOf(shell.option("output"));
   const stdout = streamOptions(shell, option["stdout"], { path: undefined, perTask: false, label: false, lineBuffered: true });
   const stderr = streamOptions(shell, option["stderr"], { ...stdout, lineBuffered: false });
-  const timeout = option["batch-timeout"];
-  if (timeout !== undefined && typeof timeout !== "number") throw new ShellExit(1, "invalid output.batch-timeout option");
-  return { append: option["mode"] === "append", stdout, stderr, ...limitOf(shell, option["limit"]), batch_ms: timeout === undefined ? BATCH_MS : timeout * 1000 };
+  const batch_ms = batchTimeout_ms(option["batch-timeout"], "output", BATCH_MS);
+  return { append: isAppend(shell, option["mode"]), stdout, stderr, ...limitOf(shell, option["limit"]), batch_ms, ...watermarks(option["client"]) };
+}
+
+/** A duration of RFC 23, or seconds. */
+export function batchTimeout_ms(value: Json | undefined, whose: "input" | "output", fallback_ms: number): number {
+  if (value === undefined) return fallback_ms;
+  try {
+    const seconds = typeof value === "number" ? value : typeof value === "string" ? parseDuration(value) : -1;
+    if (seconds >= 0 && Number.isFinite(seconds)) return seconds * 1000;
+  } catch {
+    // said below
+  }
+  throw new ShellExit(1, `invalid ${whose}.batch-timeout option`);
+}
+
+function isAppend(shell: Shell, mode: Json | undefined): boolean {
+  if (mode !== undefined && mode !== "append" && mode !== "truncate") shell.log(LOG.warning, `ignoring invalid output.mode=${typeof mode === "string" ? mode : JSON.stringify(mode)}`, "output");
+  return mode === "append";
+}
+
+function watermarks(client: Json | undefined): { lwm: number; hwm: number } {
+  const { lwm = CLIENT_LWM, hwm = CLIENT_HWM } = objectOf(client);
+  if (!Number.isInteger(lwm) || !Number.isInteger(hwm) || Number(lwm) < 0 || Number(lwm) >= Number(hwm)) throw new ShellExit(1, "invalid client.lwm and/or client.hwm specified");
+  return { lwm: Number(lwm), hwm: Number(hwm) };
 }
 
 function streamOptions(shell: Shell, value: Json | undefined, inherited: StreamOptions): StreamOptions {
@@ -64,12 +94,4 @@ function limitOf(shell: Shell, value: Json | undefined): { limit_bytes: number; 
   const limit_bytes = parseSize(text);
   if (limit_bytes === undefined || limit_bytes <= 0 || limit_bytes > LIMIT_MAX_BYTES) throw new ShellExit(1, `Invalid KVS output.limit=${text}`);
   return { limit_bytes, limitText: text };
-}
-
-const UNITS: Readonly<Record<string, number>> = { "": 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
-
-/** "10", "1.5K", "10M", "1G". */
-export function parseSize(text: string): number | undefined {
-  const match = /^(\d+(?:\.\d+)?)([KMGT]?)$/i.exec(text.trim());
-  return match === null ? undefined : Math.floor(Number(match[1]) * (UNITS[(match[2] ?? "").toUpperCase()] ?? 1));
 }

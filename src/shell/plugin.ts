@@ -7,10 +7,16 @@ import type { Task } from "./task.ts";
 export interface Plugin {
   /** As in log messages of the shell ("output.kvs: …") and in the documentation of shell options. */
   readonly name: string;
+  /** Before all else: may change shell.options, which other plugins read later. */
+  load?(shell: Shell): void | Promise<void>;
   /** The job is known, no task exists. May change `shell.env`, `shell.spawn`, `shell.taskmap`, and offer service methods. */
   init?(shell: Shell): void | Promise<void>;
+  /** shell.tasks is there; no task runs. May offer service methods. */
+  tasksKnown?(shell: Shell): void | Promise<void>;
+  /** All shells of the job have come so far. */
+  allReady?(shell: Shell): void | Promise<void>;
   /** Before a task is started: may change `task.env`, `task.argv`, `task.cpus`, and ask for descriptors. */
-  taskInit?(shell: Shell, task: Task): void;
+  taskInit?(shell: Shell, task: Task): void | Promise<void>;
   /** Leader: the first report is about to be sent; what must be in the guest eventlogs by then goes with it (shell.appendNext). */
   firstReport?(shell: Shell): void;
   /** The task's process runs. */
@@ -19,6 +25,10 @@ export interface Plugin {
   start?(shell: Shell): void | Promise<void>;
   /** A task's process is gone and its output at its end. */
   taskExit?(shell: Shell, task: Task): void;
+  /** All tasks of this shell have ended. */
+  tasksDone?(shell: Shell): void;
+  /** Leader: the tasks of all shells have ended. */
+  tasksComplete?(shell: Shell): void;
   /** A signal for the job's tasks has come; they get it after this. */
   kill?(shell: Shell, signum: number): void;
   /** To the leader: another shell is gone. */
@@ -27,6 +37,8 @@ export interface Plugin {
   expiration?(shell: Shell, expiration: number): void;
   /** Leader: what was sent with the first report is in the KVS. */
   logged?(shell: Shell): void;
+  /** All tasks of this shell are done, and nothing holds it. What is said and written now is still part of the job. */
+  finish?(shell: Shell): void | Promise<void>;
   /** All tasks are done: flush what is left. Also called, as far as the shell got, when the shell fails. */
   exit?(shell: Shell): void | Promise<void>;
 }

@@ -1,9 +1,11 @@
 // Shell: runs the tasks of one job on one node, and tells job-exec how it goes.
 //
+//   load            files of the site and the user change options and the environment (initrc.ts)
 //   init            plugins prepare environment, directory, limits, services
 //   barrier         with several shells: all of them are ready, so that whatever a task talks to is there
 //   tasks           started one after the other
 //   main            until every task is gone and nothing holds the shell any more
+//   finish          what wants to be done while output can still be written
 //   exit            plugins flush; the last report carries what output is left
 //
 // Nothing of a job is set in this process: environment, directory, limits and CPU mask are given to each task as it is started. So the
@@ -20,7 +22,7 @@ import type { Clock, Timer } from "../os/clock.ts";
 import { sendSignal, type SpawnOptions } from "../os/spawn.ts";
 import type { Topology } from "../os/topology.ts";
 import type { Job } from "./job.ts";
-import { LOG, type ShellLog } from "./log.ts";
+import { LOG, type LogLevel, type ShellLog } from "./log.ts";
 import type { JobPlugins } from "./plugins/mod.ts";
 import type { Plugin } from "./plugin.ts";
 import { eventLine, type GuestKey, type ShellReport } from "./protocol.ts";
@@ -66,6 +68,16 @@ export interface SpawnDefaults {
   rlimits: NonNullable<SpawnOptions["rlimits"]>;
 }
 
+/** What files of the site and the user add to the built-in ways: see initrc.ts. */
+export interface Extensions {
+  /** Another map for the default one; undefined: there is no such scheme. */
+  taskmap(scheme: string, value: string): string | undefined;
+  /** The text for a tag of a template; undefined: nobody knows it. */
+  render(tag: string, task: Pick<Task, "rank"> | undefined): string | undefined;
+  /** Told of each message. */
+  log(level: LogLevel, text: string, component: string | undefined): void;
+}
+
 export interface Shell {
   readonly host: ShellHost;
   readonly h: Flux;
@@ -79,8 +91,17 @@ export interface Shell {
   /** 0; 1 with -o verbose, 2 with -o verbose=2. */
   readonly verbose: number;
   readonly log: ShellLog;
-  /** Shell option of the jobspec; undefined when it is not set. */
+  /** Shell options: those of the jobspec, and what files of the site and the user made of them. */
+  readonly options: Record<string, Json>;
+  /** One of them; undefined when it is not set. */
   option(name: string): Json | undefined;
+  extensions: Extensions | undefined;
+  /** The plugin of that name is called no more: something else takes its place. Throws EINVAL when nothing can. */
+  dropPlugin(name: string): void;
+  /** This process takes no further job. */
+  retire(): void;
+  /** Leader: the tasks of all shells have ended. */
+  tasksComplete(): void;
   /** Offers `SERVICE.method` on this broker to the job's user and the instance owner. */
   serve(method: string, run: (request: Request) => Answer | Promise<Answer>): void;
   /** Calls `SERVICE.method` of another shell of the job. */
@@ -97,8 +118,8 @@ export interface Shell {
   postEvent(name: string, context: JsonObject): void;
   /** Text for a guest eventlog, which travels with the first or the last report, whichever comes next. */
   appendNext(key: GuestKey, text: string): void;
-  /** More members of the shell.init event's context. */
-  readonly initContext: Record<string, Json>;
+  /** Contexts of the events shell.init and shell.start. */
+  readonly eventContext: { readonly "shell.init": Record<string, Json>; readonly "shell.start": Record<string, Json> };
 }
 
 export interface ShellRun {
@@ -122,6 +143,9 @@ interface State {
   job: Job;
   host: ShellHost;
   plugins: readonly Plugin[];
+  retired: boolean;
+  /** Tasks that have ended. */
+  ended: number;
   methods: Record<string, OpenMethod>;
   served: Served | undefined;
   holds: number;
@@ -139,13 +163,13 @@ interface State {
 /** Begins to run a job. */
 export function runShell(host: ShellHost, job: Job, makePlugins: (shell: Shell) => JobPlugins): ShellRun {
   const state = newState(host, job, makePlugins);
-  const { shell, plugins } = state;
+  const { shell } = state;
   return {
     finished: live(state),
     go: () => state.go.resolve(),
     kill: (signum) => {
       shell.log(LOG.debug, `forwarding signal ${signum} to tasks`);
-      for (const plugin of plugins) plugin.kill?.(shell, signum);
+      for (const plugin of state.plugins) plugin.kill?.(shell, signum);
       shell.killTasks(signum);
     },
     abort() {
@@ -154,19 +178,29 @@ export function runShell(host: ShellHost, job: Job, makePlugins: (shell: Shell) 
     },
     lostShell(shellRank, severity, message) {
       if (message !== "") shell.log(LOG.warning, message);
-      for (const plugin of plugins) plugin.lostShell?.(shell, shellRank, severity);
+      tell(state, (plugin) => plugin.lostShell?.(shell, shellRank, severity));
     },
     expiration(expiration) {
-      for (const plugin of plugins) plugin.expiration?.(shell, expiration);
+      tell(state, (plugin) => plugin.expiration?.(shell, expiration));
     },
     logged() {
-      for (const plugin of plugins) plugin.logged?.(shell);
+      tell(state, (plugin) => plugin.logged?.(shell));
     },
   };
 }
 
+/** Something happened that nobody waits for: a plugin that cannot cope with it ends the job. */
+function tell(state: State, call: (plugin: Plugin) => void): void {
+  try {
+    for (const plugin of state.plugins) call(plugin);
+  } catch (err) {
+    fail(state, err);
+  }
+}
+
 function newState(host: ShellHost, job: Job, makePlugins: (shell: Shell) => JobPlugins): State {
-  const verbose = job.options["verbose"];
+  const options: Record<string, Json> = { ...job.options };
+  const verbose = options["verbose"];
   let log: ShellLog = () => undefined;
   const shell: Shell = {
     host,
@@ -178,8 +212,19 @@ function newState(host: ShellHost, job: Job, makePlugins: (shell: Shell) => JobP
     taskmap: job.taskmap,
     tasks: [],
     verbose: typeof verbose === "number" ? verbose : verbose === true ? 1 : 0,
-    log: (level, text, component) => log(level, text, component),
-    option: (name) => optionOf(job.options, name),
+    log(level, text, component) {
+      log(level, text, component);
+      shell.extensions?.log(level, text, component);
+    },
+    options,
+    option: (name) => options[name] ?? undefined,
+    extensions: undefined,
+    dropPlugin(name) {
+      if (ESSENTIAL.has(name)) throw new FluxError(errno.EINVAL, `nothing can take the place of ${name}`);
+      state.plugins = state.plugins.filter((plugin) => plugin.name !== name);
+    },
+    retire: () => void (state.retired = true),
+    tasksComplete: () => tell(state, (plugin) => plugin.tasksComplete?.(shell)),
     serve(method, run) {
       state.methods[method] = allowUser((request) => {
         request.requireOwnerOrUser(job.userid);
@@ -206,13 +251,15 @@ function newState(host: ShellHost, job: Job, makePlugins: (shell: Shell) => JobP
     appendNext(key, text) {
       state.append[key] = (state.append[key] ?? "") + text;
     },
-    initContext: { service: job.service, "leader-rank": job.nodes[0]?.brokerRank ?? 0, size: job.nodes.length },
+    eventContext: { "shell.init": { service: job.service, "leader-rank": job.nodes[0]?.brokerRank ?? 0, size: job.nodes.length }, "shell.start": {} },
   };
   const state: State = {
     shell,
     job,
     host,
     plugins: [],
+    retired: false,
+    ended: 0,
     methods: {},
     served: undefined,
     holds: 0,
@@ -234,10 +281,8 @@ function newState(host: ShellHost, job: Job, makePlugins: (shell: Shell) => JobP
   return state;
 }
 
-function optionOf(options: JsonObject, name: string): Json | undefined {
-  const value = options[name];
-  return value === null ? undefined : value;
-}
+/** Plugins without which a shell is none. */
+const ESSENTIAL: ReadonlySet<string> = new Set(["environment", "output", "input", "tasks-complete"]);
 
 async function live(state: State): Promise<boolean> {
   let status = 0;
@@ -259,31 +304,43 @@ async function live(state: State): Promise<boolean> {
     }
   }
   if (state.served !== undefined) state.served.stop().catch(() => undefined);
-  report(state, { phase: "exited", status, last: !clean });
+  report(state, { phase: "exited", status, last: !clean || state.retired });
   return clean;
 }
 
 async function runToEnd(state: State): Promise<void> {
-  const { shell, job, plugins } = state;
-  for (const plugin of plugins) await plugin.init?.(shell);
+  const { shell, job } = state;
+  await all(state, (plugin) => plugin.load?.(shell));
+  await all(state, (plugin) => plugin.init?.(shell));
   createTasks(state);
+  await all(state, (plugin) => plugin.tasksKnown?.(shell));
   state.served = await state.host.h.serve(job.service, state.methods);
   logLayout(shell);
   if (job.nodes.length > 1) {
     report(state, { phase: "ready" });
     await unlessFailed(state, state.go.promise);
   }
-  if (shell.isLeader) shell.postEvent("shell.init", shell.initContext);
+  if (shell.isLeader) shell.postEvent("shell.init", shell.eventContext["shell.init"]);
+  await all(state, (plugin) => plugin.allReady?.(shell));
   await startTasks(state);
-  for (const plugin of plugins) await plugin.start?.(shell);
+  await all(state, (plugin) => plugin.start?.(shell));
   const start = shell.isLeader ? { at_start: eventLine(state.host.clock.now_s(), "shell.start", startContext(shell)) } : {};
   report(state, { phase: "running", pids: shell.tasks.map((task) => task.child?.pid ?? 0), ...start });
   await unlessFailed(state, state.released.promise);
+  await all(state, (plugin) => plugin.finish?.(shell));
+}
+
+/** Calls a hook of all plugins, one after the other; no turn of the event loop is lost where there is nothing to wait for. */
+async function all(state: State, call: (plugin: Plugin) => void | Promise<void>): Promise<void> {
+  for (const plugin of state.plugins) {
+    const done = call(plugin);
+    if (done !== undefined) await unlessFailed(state, done);
+  }
 }
 
 /** Context of shell.start. */
 function startContext(shell: Shell): JsonObject {
-  return { taskmap: { version: 1, map: shell.taskmap.toJSON() } };
+  return { taskmap: { version: 1, map: shell.taskmap.toJSON() }, ...shell.eventContext["shell.start"] };
 }
 
 function createTasks(state: State): void {
@@ -295,14 +352,18 @@ function createTasks(state: State): void {
 }
 
 async function startTasks(state: State): Promise<void> {
-  const { shell, plugins } = state;
+  const { shell } = state;
   if (state.failed) await state.failure.promise;
   const done = shell.hold();
   for (const task of shell.tasks) {
-    for (const plugin of plugins) plugin.taskInit?.(shell, task);
+    for (const plugin of state.plugins) {
+      const prepared = plugin.taskInit?.(shell, task);
+      if (prepared !== undefined) await unlessFailed(state, prepared);
+    }
     startTask(state, task);
-    for (const plugin of plugins) plugin.taskStarted?.(shell, task);
+    for (const plugin of state.plugins) plugin.taskStarted?.(shell, task);
   }
+  if (shell.tasks.length === 0) tasksDone(state);
   done();
 }
 
@@ -322,6 +383,7 @@ function startTask(state: State, task: Task): void {
       newSession: setpgrp,
       ...((task.cpus ?? shell.spawn.cpus) !== undefined && { cpus: task.cpus ?? shell.spawn.cpus ?? [] }),
       rlimits: shell.spawn.rlimits,
+      ...(task.umask !== undefined && { umask: task.umask }),
       onStdout: (chunk) => task.onStdout(chunk),
       onStderr: (chunk) => task.onStderr(chunk),
       onStdoutEnd: () => task.onStdoutEnd(),
@@ -337,9 +399,14 @@ function startTask(state: State, task: Task): void {
       task.status = status;
       shell.log(LOG.debug, `task ${task.rank} complete status=${shellExitCode(status)}`);
       for (const plugin of state.plugins) plugin.taskExit?.(shell, task);
+      if (++state.ended === shell.tasks.length) tasksDone(state);
     })
     .catch((err: unknown) => fail(state, err))
     .finally(release);
+}
+
+function tasksDone(state: State): void {
+  for (const plugin of state.plugins) plugin.tasksDone?.(state.shell);
 }
 
 /** 127 for a program that isn't there, 126 for one that may not be executed, as sh(1) has it. */
@@ -349,7 +416,7 @@ function startFailure(shell: Shell, task: Task, error: FluxError): ShellExit {
 }
 
 async function unlessFailed(state: State, promise: Promise<void>): Promise<void> {
-  await Promise.race([promise, state.failure.promise]);
+  await Promise.race([state.failure.promise, promise]);
 }
 
 function fail(state: State, reason: unknown): void {

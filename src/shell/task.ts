@@ -13,6 +13,8 @@ export interface Task {
   /** Variables of this task alone, on top of the job's. */
   readonly env: Record<string, string>;
   cpus: readonly number[] | undefined;
+  umask: number | undefined;
+  oomScoreAdj: number | undefined;
   /** Descriptors 3, 4, … of the task; what connects them is told when the process runs. */
   readonly extraFds: NonNullable<SpawnOptions["extraFds"]>[number][];
   readonly onStarted: ((child: Child) => void)[];
@@ -38,6 +40,8 @@ export function newTask(rank: number, localId: number, command: readonly string[
     argv: [...command],
     env: {},
     cpus: undefined,
+    umask: undefined,
+    oomScoreAdj: undefined,
     extraFds: [],
     onStarted: [],
     stdin: "pipe",

@@ -1,118 +1,165 @@
-// The job archive of a real instance: what is purged stays in it, also across crashes, and while others write to the file.
-import { describe, expect, test } from "bun:test";
-import { Database } from "bun:sqlite";
-import { mkdirSync } from "node:fs";
+// Archives: files go into the instance and come out the same, by `flux archive` and by jobs that stage them in.
+import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
+import { chmodSync, closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Finished, type Sandbox, sandbox } from "./sandbox.ts";
+import { type Instance, type Result, startInstance } from "./flux.ts";
 
-interface Row {
-  readonly id: string;
-  readonly userid: number;
-  readonly ranks: string | null;
-  readonly t_submit: number;
-  readonly t_run: number;
-  readonly t_inactive: number;
-  readonly eventlog: string;
-  readonly jobspec: string;
-  readonly R: string | null;
+let instance: Instance;
+let folder: string;
+
+beforeAll(async () => {
+  instance = await startInstance(2);
+  folder = mkdtempSync(join(tmpdir(), "flux-archive-"));
+  makeFiles(join(folder, "data"));
+});
+afterAll(async () => {
+  await instance.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+beforeEach(async () => {
+  await archive("remove", "-f");
+});
+
+const BIG = Buffer.from(Array.from({ length: 2_500_000 }, (_, i) => (i * 2654435761) >>> 24));
+
+function makeFiles(path: string): void {
+  mkdirSync(join(path, "sub"), { recursive: true });
+  writeFileSync(join(path, "text"), "some text\n");
+  writeFileSync(join(path, "bytes"), Buffer.from([0, 255, 1]));
+  writeFileSync(join(path, "empty"), "");
+  writeFileSync(join(path, "big"), BIG);
+  writeFileSync(join(path, "sub", "program"), "#!/bin/sh\necho staged\n");
+  chmodSync(join(path, "sub", "program"), 0o750);
+  symlinkSync("text", join(path, "link"));
+  const fd = openSync(join(path, "sparse"), "w");
+  ftruncateSync(fd, 9_000_000);
+  writeSync(fd, Buffer.from("island"), 0, 6, 4_000_000);
+  closeSync(fd);
+  chmodSync(join(path, "sub"), 0o500);
 }
 
-interface Site {
-  readonly state: string;
-  readonly file: string;
-  readonly run: (script: string, ...args: string[]) => Promise<Finished>;
-  readonly rows: () => Row[];
+async function archive(...args: string[]): Promise<Result> {
+  return instance.flux(["archive", ...args], { cwd: folder });
 }
 
-function site(box: Sandbox): Site {
-  const state = join(box.dir, "state");
-  mkdirSync(state);
-  const file = join(state, "job-archive.sqlite");
-  return {
-    state,
-    file,
-    run: (script, ...args) => box.flux("start", `-Sstatedir=${state}`, "--conf=archive.period=\"1h\"", "--conf=ingest.fluid-start=536883257", ...args, "sh", "-c", script),
-    rows() {
-      const db = new Database(file, { readonly: true });
-      try {
-        return db.query<Row, []>("SELECT * FROM jobs ORDER BY t_inactive, id").all();
-      } finally {
-        db.close();
-      }
-    },
-  };
+function expectSame(copy: string): void {
+  const path = join(folder, "data");
+  expect(readdirSync(copy).sort()).toEqual(readdirSync(path).sort());
+  for (const name of ["text", "bytes", "empty", "big", "sparse", "sub/program"]) {
+    expect(readFileSync(join(copy, name)).equals(readFileSync(join(path, name)))).toBe(true);
+    expect(statSync(join(copy, name)).mode).toBe(statSync(join(path, name)).mode);
+  }
+  expect(readlinkSync(join(copy, "link"))).toBe("text");
+  expect(statSync(join(copy, "sub")).mode & 0o777).toBe(0o500);
+  // A hole stays one.
+  expect(statSync(join(copy, "sparse")).blocks).toBeLessThan(1000);
 }
 
-test("jobs that are purged, and jobs that ended, are in the archive", async () => {
-  await using box = sandbox();
-  const { run, rows } = site(box);
-  const { stdout, stderr } = await run("flux run echo hello; id=$(flux submit --urgency=hold true); echo $id; flux cancel $id; flux job wait-event -q $id clean; flux jobs -a -no '{id.dec}'; flux job purge -f --num-limit=1; flux jobs -a -no '{id.dec}'; flux module stats --parse stored job-archive; flux run true");
+test("files come out as they went in", async () => {
+  expect(await archive("create", "data")).toMatchObject({ code: 0, stdout: "", stderr: "" });
+  const out = mkdtempSync(join(folder, "out-"));
+  expect(await archive("extract", "-C", out)).toMatchObject({ code: 0, stdout: "", stderr: "" });
+  expectSame(join(out, "data"));
+  const again = await archive("extract", "-C", out);
+  expect([again.code, again.stderr]).toEqual([1, "flux-archive: data/big: Attempt to overwrite existing file\n"]);
+  expect((await archive("extract", "--overwrite", "-C", out)).code).toBe(0);
+  expectSame(join(out, "data"));
+});
+
+test("lists: names, long, JSON, patterns", async () => {
+  await archive("create", "-v", "data/text", "data/sub");
+  expect((await archive("list")).stdout).toBe("data/text\ndata/sub\ndata/sub/program\n");
+  expect((await archive("list", "--long")).stdout).toBe("f 0644       10 data/text\nd 0500        0 data/sub\nf 0750       22 data/sub/program\n");
+  expect((await archive("list", "*program")).stdout).toBe("data/sub/program\n");
+  const raw = JSON.parse((await archive("list", "--raw", "data/text")).stdout) as Record<string, unknown>;
+  expect(raw).toMatchObject({ path: "data/text", mode: 0o100644, size: 10, encoding: "utf-8", data: "some text\n" });
+  expect((await archive("list", "--raw", "data/text")).stdout).toMatch(/"ctime":\d+[,}]/);
+  expect((await archive("extract", "-t", "*text")).stdout).toBe("data/text\n");
+});
+
+test("names, adding, replacing, removing", async () => {
+  await archive("create", "-n", "other", "-C", "data", "text");
+  const twice = await archive("create", "-n", "other", "data/text");
+  expect([twice.code, twice.stderr]).toEqual([1, "flux-archive: archive.other: key exists\n"]);
+  await archive("create", "-n", "other", "--append", "data/bytes");
+  expect((await archive("list", "-n", "other")).stdout).toBe("text\ndata/bytes\n");
+  await archive("create", "-n", "other", "--overwrite", "data/empty");
+  expect((await archive("list", "-n", "other")).stdout).toBe("data/empty\n");
+  expect((await archive("remove", "-n", "other")).code).toBe(0);
+  const gone = await archive("remove", "-n", "other");
+  expect([gone.code, gone.stderr]).toEqual([1, "flux-archive: archive.other does not exist\n"]);
+  expect((await archive("remove", "-n", "other", "-f")).code).toBe(0);
+});
+
+test("--preserve keeps references to what is stored; chunks have the size asked for", async () => {
+  await archive("create", "--preserve", "--chunksize=1M", "data/big");
+  const { stdout } = await instance.flux(["kvs", "ls", "archive.main_blobs"]);
+  expect(stdout.trim().split(/\s+/)).toHaveLength(Math.ceil(BIG.length / (1 << 20)));
+  await archive("remove");
+  expect((await instance.flux(["kvs", "ls", "archive.main_blobs"])).code).toBe(1);
+});
+
+test("jobs stage files in, on each of their nodes", async () => {
+  await archive("create", "-C", "data", "sub", "big");
+  const { stdout, stderr } = await instance.flux(["run", "-N2", "--label-io", "-o", "stage-in", "sh", "-c", "{{tmpdir}}/sub/program; wc -c <{{tmpdir}}/big"]);
   expect(stderr).toBe("");
-  const [, , second = "", first = "", purged, left, stored] = stdout.split("\n");
-  expect([purged, left, stored]).toEqual(["purged 1 inactive jobs, 1 remaining", second, "1"]);
-  const found = rows();
-  expect(found.map(({ id }) => id).slice(0, 2)).toEqual([first, second]);
-  expect(found).toHaveLength(3);
-  expect(BigInt(first) > 2n ** 53n).toBe(true);
-  expect(found[0]).toMatchObject({ userid: process.getuid?.() ?? 0, ranks: "0" });
-  expect(found[0]?.t_run).toBeGreaterThan(found[0]?.t_submit ?? Infinity);
-  expect(JSON.parse(found[0]?.jobspec ?? "").tasks[0].command).toEqual(["echo", "hello"]);
-  expect(JSON.parse(found[0]?.R ?? "").version).toBe(1);
-  expect(found[0]?.eventlog.trimEnd().split("\n").at(-1)).toContain('"clean"');
-  expect(found[1]).toMatchObject({ ranks: null, R: null, t_run: 0 });
+  expect(stdout.trim().split("\n").sort()).toEqual([`0: ${BIG.length}`, "0: staged", `1: ${BIG.length}`, "1: staged"]);
 });
 
-test("limits purge only what is archived; a crash loses nothing", async () => {
-  await using box = sandbox();
-  const { run, rows } = site(box);
-  const limited = "--conf=job-manager.inactive-num-limit=2";
-  const script = "flux submit --quiet --wait --cc=1-250 true; until test $(flux jobs -a -c0 -no '{id}' | wc -l) = 2; do flux event sub -c1 heartbeat.pulse >/dev/null; done";
-  const { code } = await run(`${script}; flux kvs put --sync a=1; kill -9 $(flux getattr broker.pid)`, limited, "--conf=heartbeat.period=\"100ms\"");
-  expect(code).toBe(137);
-  expect(rows().length).toBeGreaterThanOrEqual(248);
-  await run("true", limited);
-  expect(new Set(rows().map(({ id }) => id)).size).toBe(250);
+test("stage-in of other archives, of some files, to another place", async () => {
+  await archive("create", "-n", "a", "-C", "data", "text");
+  await archive("create", "-n", "b", "-C", "data", "bytes", "empty");
+  const all = await instance.flux(["run", "-o", "stage-in.names=a,b", "ls", "{{tmpdir}}"]);
+  expect(all.stdout).toBe("bytes\nempty\ntext\n");
+  const some = await instance.flux(["run", "-o", "stage-in.names=a,b", "-o", "stage-in.pattern=*y*", "ls", "{{tmpdir}}"]);
+  expect(some.stdout).toBe("bytes\nempty\n");
+  const place = mkdtempSync(join(folder, "place-"));
+  await instance.flux(["run", "-N2", "-o", "stage-in.names=a", "-o", `stage-in.destination=global:${place}`, "true"]);
+  expect(readdirSync(place)).toEqual(["text"]);
 });
 
-describe("when the file can't be written", () => {
-  test("another program that writes holds up neither jobs nor the broker; purging waits", async () => {
-    await using box = sandbox();
-    const { run, rows, file } = site(box);
-    const script = `flux run true
-      flux run true; flux job purge -f --num-limit=0; echo code=$?; flux jobs -a -no '{id}' | wc -l; flux ping -c1 broker >/dev/null && echo alive`;
-    await run("true");
-    const db = new Database(file);
-    db.run("BEGIN IMMEDIATE");
-    try {
-      const { stdout, stderr } = await run(script);
-      expect(stdout).toBe("code=1\n2\nalive\n");
-      expect(stderr).toContain("purge: not archived: ");
-      expect(stderr).toContain("database is locked");
-    } finally {
-      db.close();
-    }
-    await run("flux job purge -f --num-limit=0");
-    expect(rows()).toHaveLength(2);
-  });
-
-  test("without the module, nothing is purged, and what to do is said", async () => {
-    await using box = sandbox();
-    const { run, rows } = site(box);
-    const { stdout, stderr } = await run("flux run true; flux module remove job-archive; flux job purge -f --num-limit=0; flux module load job-archive; flux job purge -f --num-limit=0");
-    expect(stderr).toContain("purge: not archived: [archive] is configured: flux module load job-archive");
-    expect(stdout).toBe("purged 1 inactive jobs, 0 remaining\n");
-    expect(rows()).toHaveLength(1);
-  });
+test.each([
+  ["stage-in.names=nosuch", "could not lookup archive.nosuch in primary KVS namespace: No such file or directory"],
+  ["stage-in.destination=moon:/x", "destination prefix must be local: or global:"],
+  ["stage-in.destination=/nowhere", "/nowhere: No such file or directory"],
+  ["stage-in.colour=red", "Error parsing stage_in shell option: stage-in.colour"],
+])("-o %s: %s", async (option, problem) => {
+  await archive("create", "data/text");
+  const { code, stderr } = await instance.flux(["run", "-o", option, "true"]);
+  expect(code).toBe(1);
+  expect(stderr).toContain(problem);
 });
 
-test("a configuration that makes no sense keeps the instance from starting, or is refused", async () => {
-  await using box = sandbox();
-  const { run } = site(box);
-  const wrong = await run("true", "--conf=archive.period=60");
-  expect(wrong.code).not.toBe(0);
-  expect(wrong.stderr).toContain('archive.period: must be a duration such as "60s"');
-  const { stderr } = await run("echo '[archive]\nperiod = \"soon\"' >$TMPDIR/x.toml; flux config load $TMPDIR/x.toml; rm $TMPDIR/x.toml");
-  expect(stderr).toContain("archive.period");
-  const nowhere = await box.flux("start", "--conf=archive.period=\"60s\"", "true");
-  expect(nowhere.stderr).toContain("archive.dbpath: must be set");
+test("an archive cannot write outside of its place", async () => {
+  const list = JSON.stringify([
+    { path: "door", mode: 0o120777, data: "/tmp" },
+    { path: "door/flux-archive-escaped", mode: 0o100644, encoding: "utf-8", data: "x", size: 1 },
+  ]);
+  await instance.flux(["kvs", "put", `archive.evil=${list}`]);
+  const out = mkdtempSync(join(folder, "out-"));
+  const through = await archive("extract", "-n", "evil", "-C", out);
+  expect(through.code).toBe(1);
+  expect(through.stderr).toContain("door is not a directory");
+  await instance.flux(["kvs", "put", `archive.evil=${JSON.stringify([{ path: "../x", mode: 0o100644 }])}`]);
+  expect((await archive("extract", "-n", "evil", "-C", out)).stderr).toContain("not a relative path");
+});
+
+test("wrong use", async () => {
+  expect((await archive("create", "nosuch")).stderr).toBe("flux-archive: nosuch: No such file or directory\n");
+  expect((await archive("create", "/dev/null")).stderr).toBe("flux-archive: /dev/null: neither a file, nor a directory, nor a symbolic link\n");
+  expect((await archive("create", "-C", "nosuch", "x")).stderr).toBe("flux-archive: chdir nosuch: No such file or directory\n");
+  expect((await archive("create", "--append", "--overwrite", "data")).stderr).toBe("flux-archive: --overwrite and --append cannot be used together\n");
+  expect((await archive("list", "-n", "nosuch")).stderr).toBe("flux-archive: KVS lookup archive.nosuch: No such file or directory\n");
+  const late = await archive("extract", "-n", "nosuch", "--waitcreate=50ms");
+  expect([late.code, late.stderr]).toEqual([1, "flux-archive: archive.nosuch: key was not created within timeout window\n"]);
+});
+
+test("--waitcreate waits for another", async () => {
+  const out = mkdtempSync(join(folder, "out-"));
+  const waiting = archive("extract", "--waitcreate", "-n", "later", "-C", out);
+  await archive("create", "-n", "later", "-C", "data", "text");
+  expect((await waiting).code).toBe(0);
+  expect(readdirSync(out)).toEqual(["text"]);
+  await archive("remove", "-n", "later");
 });

@@ -159,3 +159,77 @@ test("a jobspec that a shell cannot use is an exception, not a hang", async () =
   expect(job.raised[0]?.["note"]).toContain("widget");
   expect(job.status()).toBe(1 << 8);
 });
+
+test("templates in variables, those of tasks for each task", async () => {
+  const job = await lab.run(["sh", "-c", "echo $A $B $C"], two({ "env-expand": { A: "{{size}}", B: "{{taskid}}@{{node.id}}", C: "{{task.foo}}" } }));
+  expect(lab.output(job.id).stdout.trim().split("\n").sort()).toEqual([0, 1, 2, 3].map((rank) => `4 ${rank}@${rank >> 1} {{task.foo}}`));
+});
+
+test("tags: what a node has, and unknown ones stay", async () => {
+  const job = await lab.run(["echo", "{{node.resources}}", "{{foo}}", "{{node.foo}}", "{{id.nosuch}}"]);
+  expect(lab.output(job.id).stdout).toBe('{"ncores":2,"cores":"0-1","gpus":""} {{foo}} {{node.foo}} {{id.nosuch}}\n');
+  expect(logs(job.id)).toEqual(["Invalid jobid encoding 'id.nosuch' specified"]);
+});
+
+test("cpu-affinity=verbose says it, dry-run does not do it; sets are used again for more tasks", async () => {
+  const mask = ["sh", "-c", "grep Cpus_allowed_list /proc/self/status"];
+  const map = await lab.run(mask, { ntasks: 4, shell: { "cpu-affinity": "verbose,map:1;0x1" } });
+  expect(logs(map.id)).toEqual(["cpus: 0-1", "task 0: cpus: 1", "task 1: cpus: 0", "task 2: cpus: 1", "task 3: cpus: 0"]);
+  expect(lab.output(map.id).stdout.match(/\d.*/g)?.sort()).toEqual(["0", "0", "1", "1"]);
+  const dry = await lab.run(mask, { ntasks: 2, shell: { "cpu-affinity": "dry-run,per-task" } });
+  expect(logs(dry.id)).toEqual(["cpus: 0-1", "task 0: cpus: 0", "task 1: cpus: 1"]);
+  expect(lab.output(dry.id).stdout.match(/\d.*/g)).toEqual(["0-1", "0-1"]);
+  const wrong = await lab.run(["true"], { shell: { "cpu-affinity": "map:0x0;1" } });
+  expect(wrong.raised[0]?.["note"]).toBe("cpu-affinity: cpuset 0x0 contains no cores or is invalid");
+});
+
+test("gpu-affinity: all, shares, maps; more tasks than GPUs share them", async () => {
+  const show = ["sh", "-c", "echo $CUDA_VISIBLE_DEVICES"];
+  const withGpus = async (option: Json, gpus: string, ntasks: number): Promise<string[]> => {
+    const R = { version: 1, execution: { R_lite: [{ rank: "0", children: { core: "0-1", gpu: gpus } }], nodelist: ["test0"], starttime: 0, expiration: 0 } };
+    const job = lab.submit(jobspec(show, { ntasks, shell: { "gpu-affinity": option } }), [0], { R });
+    await job.done;
+    return lab.output(job.id).stdout.trim().split("\n").sort();
+  };
+  expect(await withGpus("on", "0-3", 2)).toEqual(["0,1,2,3", "0,1,2,3"]);
+  expect(await withGpus("per-task", "0-3", 2)).toEqual(["0,1", "2,3"]);
+  expect(await withGpus("per-task", "0-1", 4)).toEqual(["0", "0", "1", "1"]);
+  expect(await withGpus("map:7;4-6", "0-3", 2)).toEqual(["4,5,6", "7"]);
+  expect(await withGpus([1], "0-3", 1)).toEqual(["0,1,2,3"]);
+});
+
+test("flow control: tasks pause while many entries are on their way, and nothing is lost", async () => {
+  const job = await lab.run(["seq", "2000"], two({ verbose: 1, output: { client: { lwm: 1, hwm: 10 } } }, { ntasks: 2 }));
+  const lines = lab.output(job.id).stdout.trim().split("\n").map(Number).sort((a, b) => a - b);
+  expect(lines).toEqual(Array.from({ length: 4000 }, (_, i) => Math.floor(i / 2) + 1));
+  expect(logs(job.id)).toContain("flow control stop");
+  expect(logs(job.id)).toContain("flow control start");
+});
+
+test.each([
+  [{ output: { client: { lwm: 2, hwm: 1 } } }, "invalid client.lwm and/or client.hwm specified"],
+  [{ output: { client: { lwm: -1 } } }, "invalid client.lwm and/or client.hwm specified"],
+  [{ output: { "batch-timeout": "soon" } }, "invalid output.batch-timeout option"],
+  [{ input: { "batch-timeout": -1 } }, "invalid input.batch-timeout option"],
+  [{ input: { limit: "64M" } }, "Invalid KVS input.limit=64M"],
+] as [Record<string, Json>, string][])("%j: %s", async (shell, note) => {
+  expect((await lab.run(["true"], { shell })).raised[0]?.["note"]).toBe(note);
+});
+
+test("input.limit ends a job that is given more", async () => {
+  const job = lab.submit(jobspec(["cat"], { shell: { input: { limit: "1K", "batch-timeout": "10ms" } } }), [0]);
+  await job.started;
+  while (!lab.kvs(job.id, "exec.eventlog").includes("shell.start")) await Bun.sleep(5);
+  const service = str(lab.execlog(job.id).find((e) => e.name === "shell.init")?.context?.["service"], "service");
+  await lab.h.rpc(`${service}.stdin`, { stream: "stdin", rank: "all", data: "x".repeat(1000) }, { nodeid: 0 });
+  await expect(lab.h.rpc(`${service}.stdin`, { stream: "stdin", rank: "all", data: "x".repeat(1000) }, { nodeid: 0 })).rejects.toThrow();
+  await job.done;
+  expect(job.raised[0]?.["note"]).toMatch(/^stdin exceeds 1K limit\. Try file input/);
+  expect(lab.kvs(job.id, "input")).toContain("xxx");
+});
+
+test("an unknown output.mode is said and ignored", async () => {
+  const job = await lab.run(["echo", "x"], { shell: { output: { mode: "sideways", stdout: { type: "file", path: join(dir, "mode") } } } });
+  expect(job.status()).toBe(0);
+  expect(readFileSync(join(dir, "mode"), "utf8")).toContain("x\n");
+});

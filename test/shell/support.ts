@@ -38,7 +38,7 @@ export interface JobLab {
   kvs(id: bigint, key: string): string;
   execlog(id: bigint): EventlogEntry[];
   output(id: bigint): { stdout: string; stderr: string; entries: EventlogEntry[] };
-  submit(jobspec: JsonObject, nodes: readonly number[], options?: { cores?: string; expiration?: number; id?: bigint }): JobRecord;
+  submit(jobspec: JsonObject, nodes: readonly number[], options?: { cores?: string; expiration?: number; id?: bigint; R?: JsonObject }): JobRecord;
   run(argv: readonly string[], options?: SpecOptions & { nodes?: readonly number[] }): Promise<JobRecord>;
   raise(id: bigint, severity?: number, type?: string): void;
   /** What the KVS was asked to do; `slow` delays commits. */
@@ -199,10 +199,10 @@ export async function startLab(size = 1, options: { config?: JsonObject } = {}):
       }
       return { ...streams, entries };
     },
-    submit(spec, nodes, { cores = "0-1", expiration = 0, id = nextId++ } = {}) {
+    submit(spec, nodes, { cores = "0-1", expiration = 0, id = nextId++, R: givenR } = {}) {
       const hosts = nodes.map((rank) => `test${rank}`);
       const starttime = Date.now() / 1000;
-      const R = { version: 1, execution: { R_lite: [{ rank: nodes.join(","), children: { core: cores } }], nodelist: [hosts.join(",")], starttime, expiration } };
+      const R = givenR ?? { version: 1, execution: { R_lite: [{ rank: nodes.join(","), children: { core: cores } }], nodelist: [hosts.join(",")], starttime, expiration } };
       const started = Promise.withResolvers<void>();
       const done = Promise.withResolvers<JobRecord>();
       const record: JobRecord = {

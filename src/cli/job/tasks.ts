@@ -5,10 +5,11 @@ import { type JobId, parseJobId } from "../../formats/fluid.ts";
 import { formatDuration } from "../../formats/fsd.ts";
 import type { Hostlist } from "../../formats/hostlist.ts";
 import { IdSet } from "../../formats/idset.ts";
-import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
+import { isJsonObject, type JsonObject } from "../../formats/json.ts";
+import { decodeProctable } from "../../formats/proctable.ts";
 import { Taskmap } from "../../formats/taskmap.ts";
 import { errno, isErrno } from "../../message/errno.ts";
-import { arr, fields, int, json, num, opt, str, unpack } from "../../message/unpack.ts";
+import { fields, int, num, opt, str, unpack } from "../../message/unpack.ts";
 import { defineCommand, flag, text, UsageError, value } from "../command.ts";
 import { withFlux } from "../connect.ts";
 import { jobIdArgument } from "../job-id.ts";
@@ -169,10 +170,8 @@ export const hostpids = defineCommand({
       await requireActive(h, id, word);
       const { init } = await shellEvents(h, id, WATCH_WAITCREATE, options.timeout);
       const { service, "leader-rank": nodeid } = unpack(init, { service: str, "leader-rank": int });
-      const table = unpack(await h.rpc(`${service}.proctable`, {}, { nodeid }), { hosts: arr(json), pids: arr(json) });
-      const hosts = table.hosts.flatMap(namesOf);
-      const pids = numbersOf(table.pids);
-      const pairs = hosts.map((host, rank) => `${host}:${pids[rank] ?? "?"}`).filter((_pair, rank) => ranks?.has(rank) !== false);
+      const table = decodeProctable(await h.rpc(`${service}.proctable`, {}, { nodeid }));
+      const pairs = table.filter(({ taskid }) => ranks?.has(taskid) !== false).map(({ host, pid }) => `${host}:${pid}`);
       const delimiter = options.delimiter === "\\n" ? "\n" : (options.delimiter ?? ",");
       print(pairs.join(delimiter));
       return 0;
@@ -189,36 +188,6 @@ async function requireActive(h: Flux, id: JobId, word: string): Promise<void> {
   }
   const { state } = unpack(answer, { job: fields({ state: int }) }).job;
   if ((state & ACTIVE) === 0) throw new UsageError(`hostpids: job ${word} is inactive`);
-}
-
-/** Longest list that is expanded: more tasks than any machine runs. */
-const LIST_MAX = 1 << 24;
-
-/**
- * Numbers of a range list: each entry counts from the one before. N is one number; [N, M] is M+1 numbers from N on, or for
- * a negative M so many more copies of N; a third member repeats the entry.
- */
-function numbersOf(list: Json): number[] {
-  const out: number[] = [];
-  let base = 0;
-  for (const entry of Array.isArray(list) ? (list as readonly Json[]) : []) {
-    const [delta = 0, more = 0, repeat = 0] = (Array.isArray(entry) ? entry : [entry]).map(Number);
-    for (let i = 0; i <= repeat; i++) {
-      const first = base + delta;
-      if (out.length + Math.abs(more) >= LIST_MAX) throw new UsageError(`process table of more than ${LIST_MAX} tasks`);
-      for (let n = 0; n <= Math.abs(more); n++) out.push(more < 0 ? first : first + n);
-      base = more < 0 ? first : first + more;
-    }
-  }
-  return out;
-}
-
-/** A name, or [PREFIX, numbers]; -1 is the prefix alone. */
-function namesOf(entry: Json): string[] {
-  if (typeof entry === "string") return [entry];
-  const [name, suffixes = []] = Array.isArray(entry) ? (entry as readonly Json[]) : [];
-  const prefix = typeof name === "string" ? name : "";
-  return numbersOf(suffixes).map((suffix) => (suffix < 0 ? prefix : `${prefix}${suffix}`));
 }
 
 // ---- timeleft

@@ -1,7 +1,8 @@
 // cpu-affinity: tasks run on the CPUs of the cores that R gives to this node.
-// Option: on (default), off, per-task, map:IDSET;IDSET…; before it "verbose," and "dry-run,".
+// Option: on (default), off, per-task, map:SET;SET…; before it "verbose," (says what is done) and "dry-run," (and doesn't do it).
 import { IdSet } from "../../formats/idset.ts";
 import { getAffinity } from "../../os/affinity.ts";
+import { parseCpuset } from "../../os/hwloc-xml.ts";
 import { cpusOfCores } from "../../os/topology.ts";
 import { LOG } from "../log.ts";
 import type { Plugin } from "../plugin.ts";
@@ -9,9 +10,13 @@ import { type Shell, ShellExit } from "../shell.ts";
 
 export function affinityPlugin(): Plugin {
   let perTask: number[][] | undefined;
+  let talks = false;
+  let binds = true;
   return {
     name: "cpu-affinity",
     init(shell) {
+      tellAdjusted(shell, "cores");
+      tellAdjusted(shell, "gpus");
       const { mode, verbose, dryRun } = parse(shell);
       if (mode === "off") return shell.log(LOG.debug, "disabling affinity due to cpu-affinity=off", "cpu-affinity");
       const cores = shell.job.node.cores.toArray();
@@ -20,20 +25,27 @@ export function affinityPlugin(): Plugin {
         shell.log(LOG.warning, `unable to get cpuset for cores ${shell.job.node.cores.toString()}. Disabling affinity`, "cpu-affinity");
         return;
       }
-      if (verbose || dryRun) shell.log(LOG.notice, `cpus: ${IdSet.from(cpus).toString()}`, "cpu-affinity");
+      talks = verbose || dryRun;
+      binds = !dryRun;
+      if (talks) shell.log(LOG.notice, `cpus: ${IdSet.from(cpus).toString()}`, "cpu-affinity");
       const ntasks = shell.taskmap.ntasksOf(shell.job.shellRank);
       if (mode === "per-task") perTask = spread(shell, cores, ntasks);
-      else if (mode.startsWith("map:")) perTask = parseMap(mode.slice(4), ntasks);
-      if (!dryRun && !sameAsOurs(cpus)) shell.spawn.cpus = cpus;
-      if (dryRun) perTask = undefined;
+      else if (mode.startsWith("map:")) perTask = parseMap(mode.slice(4), ntasks, "cpu-affinity");
+      else if (mode !== "on" && mode !== "") shell.log(LOG.warning, `invalid option: ${mode}`, "cpu-affinity");
+      if (binds && !sameAsOurs(cpus)) shell.spawn.cpus = cpus;
     },
     taskInit(shell, task) {
       const cpus = perTask?.[task.localId];
       if (cpus === undefined) return;
-      task.cpus = cpus;
-      shell.log(LOG.debug, `task ${task.rank}: cpus: ${IdSet.from(cpus).toString()}`, "cpu-affinity");
+      if (binds) task.cpus = cpus;
+      shell.log(talks ? LOG.notice : LOG.debug, `task ${task.rank}: cpus: ${IdSet.from(cpus).toString()}`, "cpu-affinity");
     },
   };
+}
+
+function tellAdjusted(shell: Shell, what: "cores" | "gpus"): void {
+  const [before, now] = [shell.job.allocated[what].toString(), shell.job.node[what].toString()];
+  if (before !== now) shell.log(LOG.warning, `${shell.host.hostname}: adjusted ${what} from ${before} to ${now}`);
 }
 
 function parse(shell: Shell): { mode: string; verbose: boolean; dryRun: boolean } {
@@ -76,15 +88,23 @@ function spread(shell: Shell, cores: readonly number[], ntasks: number): number[
   });
 }
 
-/** "0-1;2,3": CPUs of task 0, of task 1, …; the last stands for those that follow. */
-export function parseMap(text: string, ntasks: number): number[][] {
-  let sets: number[][];
+/** "0-1;0x3": ids of task 0, of task 1, …, and over again for those that follow. */
+export function parseMap(text: string, ntasks: number, whose: string): number[][] {
+  const sets = text.split(";").filter((part) => part !== "").map((part) => parseSet(part) ?? []);
+  if (sets.length === 0) throw new ShellExit(1, `${whose}: no cpusets found in affinity list ${text}`);
+  const empty = sets.findIndex((set) => set.length === 0);
+  if (empty >= 0) throw new ShellExit(1, `${whose}: cpuset ${text.split(";")[empty]} contains no cores or is invalid`);
+  return Array.from({ length: ntasks }, (_, i) => sets[i % sets.length] ?? []);
+}
+
+/** An idset, a mask as taskset(1) writes it, or one as hwloc(7) does. Undefined for none of these. */
+function parseSet(text: string): number[] | undefined {
   try {
-    sets = text.split(";").map((part) => (part.startsWith("0x") ? fromMask(part) : IdSet.parse(part).toArray()));
+    if (!text.startsWith("0x")) return IdSet.parse(text).toArray();
+    return text.includes(",") ? parseCpuset(text).sort((a, b) => a - b) : fromMask(text);
   } catch {
-    throw new ShellExit(1, `cpu-affinity: map: invalid cpuset list ${text}`);
+    return undefined;
   }
-  return Array.from({ length: ntasks }, (_, i) => sets[Math.min(i, sets.length - 1)] ?? []);
 }
 
 function fromMask(text: string): number[] {

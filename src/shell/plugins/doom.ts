@@ -56,6 +56,8 @@ export function doomPlugin(): Plugin {
       shell.call(0, "doom", taskExitContext(task)).catch((err: unknown) => shell.h.log(LOG.debug, `job ${shell.job.f58}: doom: ${toFluxError(err).message}`));
     },
     lostShell: (shell, shellRank) => check(shell, `shell rank ${shellRank}`, shellRank, 1, undefined),
+    // Whoever the shells still wait for is no task.
+    tasksComplete: (shell) => shell.host.clock.clear(timer),
     exit: (shell) => shell.host.clock.clear(timer),
   };
 }

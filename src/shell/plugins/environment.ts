@@ -1,4 +1,5 @@
-// The environment and directory of tasks: FLUX_* variables, and the directory that the jobspec names.
+// The environment and directory of tasks: FLUX_* variables, templates in variables (option env-expand {NAME: TEMPLATE}, as --env makes
+// it), and the directory that the jobspec names.
 import { statSync } from "node:fs";
 import { strerror, toFluxError } from "../../message/errno.ts";
 import { LOG } from "../log.ts";

@@ -1,12 +1,15 @@
 // input: standard input of tasks. A client sends it to the leader (SERVICE.stdin, RFC 24 data), which records it in the job's input
 // eventlog and gives it to the tasks it is for; or it comes from a file (input.stdin.{type "file", path}).
+// input.limit SIZE (10M, at most 32M) bounds what the eventlog takes; input.batch-timeout FSD: collected so long before it is written.
 import { closeSync, openSync } from "node:fs";
 import { IdSet } from "../../formats/idset.ts";
-import type { JsonObject } from "../../formats/json.ts";
+import type { Json, JsonObject } from "../../formats/json.ts";
+import { formatSize, parseSize } from "../../formats/size.ts";
 import { decodeIo, type IoChunk, ioHeader, ioRedirect } from "../../formats/stdio.ts";
 import { errno, FluxError, isErrno, strerror, toFluxError } from "../../message/errno.ts";
 import { objectOf } from "../job.ts";
 import { LOG } from "../log.ts";
+import { batchTimeout_ms } from "../output-options.ts";
 import type { Plugin } from "../plugin.ts";
 import { type Shell, ShellExit } from "../shell.ts";
 import type { Task } from "../task.ts";
@@ -19,7 +22,10 @@ export function inputPlugin(output: Output): Plugin {
   return {
     name: "input",
     init(shell) {
-      const option = objectOf(objectOf(shell.option("input"))["stdin"]);
+      const input = objectOf(shell.option("input"));
+      const limit_bytes = limitOf(input["limit"]);
+      const batch_ms = batchTimeout_ms(input["batch-timeout"], "input", 0);
+      const option = objectOf(input["stdin"]);
       const type = option["type"] ?? (typeof option["path"] === "string" ? "file" : "service");
       if (type !== "service" && type !== "file") throw new ShellExit(1, `input.stdin.type=${JSON.stringify(type)} invalid`);
       if (type === "file") {
@@ -31,7 +37,8 @@ export function inputPlugin(output: Output): Plugin {
         if (path !== undefined) output.append("input", "redirect", ioRedirect("stdin", "all", renderFor(shell, path, {})));
       }
       if (path !== undefined) return;
-      if (shell.isLeader) serveStdin(shell, output);
+      if (batch_ms > 0) output.setBatch("input", batch_ms);
+      if (shell.isLeader) serveStdin(shell, output, limit_bytes);
       else shell.serve("input", async (request) => deliver(shell, decodeIo(request.payload)));
     },
     taskInit(shell, task) {
@@ -57,14 +64,31 @@ function openInput(path: string, cwd: string): number {
   }
 }
 
+const LIMIT_MAX_BYTES = 32 << 20;
+const LIMIT_BYTES = 10 << 20;
+
+function limitOf(value: Json | undefined): number {
+  if (value === undefined) return LIMIT_BYTES;
+  const bytes = typeof value === "number" ? value : typeof value === "string" ? parseSize(value) : undefined;
+  if (bytes === undefined || bytes <= 0 || bytes > LIMIT_MAX_BYTES) throw new ShellExit(1, `Invalid KVS input.limit=${typeof value === "string" ? value : JSON.stringify(value)}`);
+  return bytes;
+}
+
 /** EPIPE when no task, or not every task that is named, can take input any more. */
-function serveStdin(shell: Shell, output: Output): void {
+function serveStdin(shell: Shell, output: Output, limit_bytes: number): void {
+  let seen_bytes = 0;
   const open = shell.job.ntasks > 0 ? IdSet.range(0, shell.job.ntasks - 1) : new IdSet();
   shell.serve("stdin", async (request) => {
     const chunk = decodeIo(request.payload);
     if (open.isEmpty) throw new FluxError(errno.EPIPE);
     const ranks = chunk.rank === "all" ? undefined : IdSet.parse(chunk.rank);
     if (ranks !== undefined && !open.contains(ranks)) throw new FluxError(errno.EPIPE);
+    seen_bytes += chunk.data?.length ?? 0;
+    if (seen_bytes > limit_bytes) {
+      const what = `stdin exceeds ${formatSize(limit_bytes)} limit. Try file input (flux submit --input=FILE) or redirect input to your command`;
+      shell.fatal(1, `${what} to avoid the KVS for large amounts of input`);
+      throw new FluxError(errno.ECANCELED);
+    }
     output.append("input", "data", request.payload);
     if (chunk.eof) for (const rank of ranks ?? open.clone()) open.remove(rank);
     await Promise.all([deliver(shell, chunk), forward(shell, request.payload, ranks)]);

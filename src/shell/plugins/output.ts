@@ -10,7 +10,7 @@ import { decodeIo, ioHeader, ioRedirect } from "../../formats/stdio.ts";
 import { errno, isErrno, toFluxError } from "../../message/errno.ts";
 import { arr, fields, obj, str } from "../../message/unpack.ts";
 import { openGuestLog, type GuestLog } from "../guest-log.ts";
-import { splitCharacters, splitLines, type Splitter } from "../lines.ts";
+import { splitCharacters, splitLines, type Splitter } from "../../formats/lines.ts";
 import { formatShellLog, isWanted, LOG, logContext, type ShellLog } from "../log.ts";
 import { labelled, outputFiles, type OutputFiles } from "../output-file.ts";
 import { type OutputOptions, outputOptions, type StreamOptions } from "../output-options.ts";
@@ -27,6 +27,8 @@ export interface Output extends Plugin {
   readonly log: ShellLog;
   /** Leader: adds an entry to a guest eventlog. */
   append(key: GuestKey, name: string, context: JsonObject): void;
+  /** How long a guest eventlog's entries may wait. */
+  setBatch(key: GuestKey, batch_ms: number): void;
 }
 
 /** Where entries go: the leader's eventlog and files, or the leader. */
@@ -42,6 +44,7 @@ const EARLY_MAX = 1000;
 export function outputPlugin(shell: Shell): Output {
   let options: OutputOptions | undefined;
   let sink: Sink | undefined;
+  let openRemote: (() => void) | undefined;
   let guest: GuestLog | undefined;
   let files: OutputFiles | undefined;
   const early: JsonObject[] = [];
@@ -71,7 +74,11 @@ export function outputPlugin(shell: Shell): Output {
       const leader = leaderSink(shell, chosen, guest, files);
       serveWrite(shell, leader, guest);
       sink = leader;
-    } else sink = remoteSink(shell, setPaused);
+    } else {
+      const remote = remoteSink(shell, chosen, setPaused);
+      openRemote = () => remote.open();
+      sink = remote;
+    }
     for (const context of early.splice(0)) sink.log(context);
   };
 
@@ -81,10 +88,13 @@ export function outputPlugin(shell: Shell): Output {
     append(key, name, context) {
       guest?.append(key, eventLine(shell.host.clock.now_s(), name, context));
     },
+    setBatch: (key, batch_ms) => guest?.setBatch(key, batch_ms),
     init() {
       options = outputOptions(shell);
       begin(options);
     },
+    // Before, the leader may not be there yet.
+    allReady: () => openRemote?.(),
     taskInit(_shell, task) {
       if (options === undefined || sink === undefined || files === undefined) return;
       connect(shell, task, "stdout", options.stdout, { options, sink, files });
@@ -242,32 +252,39 @@ function serveWrite(shell: Shell, sink: Sink, guest: GuestLog): void {
 const REMOTE_PRESSURE_BYTES = 2 << 20;
 const REMOTE_BATCH_BYTES = 256 << 10;
 
-function remoteSink(shell: Shell, setPaused: (paused: boolean) => void): Sink {
+function remoteSink(shell: Shell, { lwm, hwm }: OutputOptions, setPaused: (paused: boolean) => void): Sink & { open(): void } {
   let entries: { name: string; context: JsonObject; size: number }[] = [];
   let waiting_bytes = 0;
   let paused = false;
   let sending: Promise<void> | undefined;
+  /** Entries in the request that is under way. */
+  let inFlight = 0;
   let scheduled = false;
+  let isOpen = false;
 
+  const pause = (now: boolean): void => {
+    paused = now;
+    shell.log(LOG.debug, `flow control ${now ? "stop" : "start"}`, "output.client");
+    setPaused(now);
+  };
   const send = (): void => {
     scheduled = false;
-    if (sending !== undefined || entries.length === 0) return;
+    if (!isOpen || sending !== undefined || entries.length === 0) return;
     let count = 0;
     let size = 0;
     while (count < entries.length && size < REMOTE_BATCH_BYTES) size += entries[count++]?.size ?? 0;
     const batch = entries.slice(0, count).map(({ name, context }) => ({ name, context }));
     entries = entries.slice(count);
+    inFlight = count;
     sending = shell
       .call(0, "write", { entries: batch })
       .then(() => undefined)
       .catch((err: unknown) => shell.h.log(isErrno(err, errno.ENOSYS) ? LOG.debug : LOG.error, `job ${shell.job.f58}: output to the leader shell: ${toFluxError(err).message}`))
       .then(() => {
         sending = undefined;
+        inFlight = 0;
         waiting_bytes -= size;
-        if (paused && waiting_bytes < REMOTE_PRESSURE_BYTES / 2) {
-          paused = false;
-          setPaused(false);
-        }
+        if (paused && waiting_bytes < REMOTE_PRESSURE_BYTES / 2 && entries.length <= lwm) pause(false);
         send();
       });
   };
@@ -278,17 +295,19 @@ function remoteSink(shell: Shell, setPaused: (paused: boolean) => void): Sink {
       scheduled = true;
       setImmediate(send);
     }
-    if (!paused && waiting_bytes > REMOTE_PRESSURE_BYTES) {
-      paused = true;
-      setPaused(true);
-    }
+    if (!paused && (waiting_bytes > REMOTE_PRESSURE_BYTES || entries.length + inFlight >= hwm)) pause(true);
   };
   return {
     data(stream, rank, data, eof) {
       add("data", ioContext(stream, rank, data, eof), (data?.length ?? 0) + 64);
     },
     log: (context) => add("log", context, 256),
+    open() {
+      isOpen = true;
+      send();
+    },
     async close() {
+      isOpen = true;
       for (;;) {
         if (sending !== undefined) await sending;
         else if (entries.length > 0) send();

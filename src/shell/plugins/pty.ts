@@ -43,8 +43,8 @@ export function ptyPlugin(): Plugin {
       if (option === undefined) return;
       for (const rank of option.ranks) sessions.set(rank, openSession(shell, rank, option));
       if (!option.interactive || !shell.isLeader) return;
-      shell.initContext["pty"] = "terminus.0";
-      if (option.capture) shell.initContext["capture"] = 1;
+      shell.eventContext["shell.init"]["pty"] = "terminus.0";
+      if (option.capture) shell.eventContext["shell.init"]["capture"] = 1;
     },
     taskInit(_shell, task) {
       const session = sessions.get(task.rank);

@@ -1,4 +1,5 @@
-// taskmap: which tasks run on which node. Option {scheme, value}: block (default), cyclic[:N], manual:TASKMAP, hostfile:PATH.
+// taskmap: which tasks run on which node. Option {scheme, value}: block (default), cyclic[:N], manual:TASKMAP, hostfile:PATH,
+// and those of an initrc (taskmap.SCHEME).
 import { readFileSync } from "node:fs";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { isJsonObject } from "../../formats/json.ts";
@@ -30,15 +31,25 @@ function mapTasks(shell: Shell, scheme: string, value: string): Taskmap {
     case "cyclic":
       return Taskmap.cyclic(ppn, value === "" ? 1 : stride(value));
     case "manual":
-      try {
-        return Taskmap.parse(value);
-      } catch (err) {
-        throw new ShellExit(1, `taskmap=${value}: ${toFluxError(err).message}`);
-      }
+      return parseMap(scheme, value);
     case "hostfile":
       return fromHostfile(shell, value);
     default:
-      throw new ShellExit(1, `failed to map tasks with scheme=${scheme}`);
+      return fromInitrc(shell, scheme, value);
+  }
+}
+
+function fromInitrc(shell: Shell, scheme: string, value: string): Taskmap {
+  const map = shell.extensions?.taskmap(scheme, value);
+  if (map === undefined) throw new ShellExit(1, `failed to map tasks with scheme=${scheme}`);
+  return parseMap(scheme, map);
+}
+
+function parseMap(scheme: string, map: string): Taskmap {
+  try {
+    return Taskmap.parse(map);
+  } catch (err) {
+    throw new ShellExit(1, `taskmap.${scheme}: ${map}: ${toFluxError(err).message}`);
   }
 }
 

@@ -1,14 +1,14 @@
 // RemoteProcess: one program that a client started on this broker, and what the client is told of it.
 import { statSync } from "node:fs";
-import type { Flux } from "../../client/flux.ts";
-import type { Request } from "../../client/request.ts";
-import type { JsonObject } from "../../formats/json.ts";
-import { encodeIo, type IoChunk } from "../../formats/stdio.ts";
-import { errno, FluxError, strerror, toFluxError } from "../../message/errno.ts";
-import type { FdStream } from "../../os/fd-stream.ts";
-import { type Child, type SpawnOptions, spawnProcess } from "../../os/spawn.ts";
-import { splitCharacters, type Splitter } from "../../shell/lines.ts";
-import type { RemoteCommand } from "./command.ts";
+import type { JsonObject } from "../formats/json.ts";
+import { splitCharacters, type Splitter } from "../formats/lines.ts";
+import { encodeIo, type IoChunk } from "../formats/stdio.ts";
+import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
+import type { FdStream } from "../os/fd-stream.ts";
+import { type Child, type SpawnOptions, spawnProcess } from "../os/spawn.ts";
+import type { Flux } from "./flux.ts";
+import type { Request } from "./request.ts";
+import type { RemoteCommand } from "./subprocess-command.ts";
 
 /** Flags of an exec request. */
 export const EXEC_FLAG = { stdout: 1, stderr: 2, channel: 4, writeCredit: 8, waitable: 16 } as const;
@@ -29,6 +29,8 @@ export interface ProcessOptions {
   readonly flags: number;
   readonly local_flags: number;
   readonly uri: string;
+  /** For a command that brings none. */
+  readonly env: Readonly<Record<string, string | undefined>>;
   /** It is gone, and nobody can ask for it any more. */
   readonly ended: (process: RemoteProcess) => void;
 }
@@ -121,7 +123,7 @@ function directory(cwd: string | undefined): { cwd: string | undefined; warning:
 
 function launch(options: ProcessOptions, streams: Streams, cwd: string | undefined, background: boolean): Child {
   const { command, local_flags, uri } = options;
-  const env: Record<string, string | undefined> = Object.keys(command.env).length > 0 ? { ...command.env } : { ...process.env };
+  const env: Record<string, string | undefined> = Object.keys(command.env).length > 0 ? { ...command.env } : { ...options.env };
   for (const name of NOT_FOR_CHILDREN) delete env[name];
   env["FLUX_URI"] = uri;
   command.channels.forEach((name, i) => (env[name] = String(FIRST_EXTRA_FD + i)));

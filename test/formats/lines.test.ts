@@ -1,6 +1,6 @@
 // Where a task's output is cut into events.
 import { expect, test } from "bun:test";
-import { splitCharacters, splitLines, type Splitter } from "../../src/shell/lines.ts";
+import { splitCharacters, splitLines, type Splitter } from "../../src/formats/lines.ts";
 
 function cut(split: (emit: (data: Uint8Array) => void) => Splitter, chunks: readonly (string | Uint8Array)[]): string[] {
   const got: string[] = [];

@@ -1,7 +1,7 @@
 // The command object of RFC 42.
-import type { JsonObject } from "../../formats/json.ts";
-import { errno, FluxError } from "../../message/errno.ts";
-import { arr, def, dict, opt, str, unpack } from "../../message/unpack.ts";
+import type { JsonObject } from "../formats/json.ts";
+import { errno, FluxError } from "../message/errno.ts";
+import { arr, def, dict, opt, str, unpack } from "../message/unpack.ts";
 
 export interface RemoteCommand {
   readonly argv: readonly string[];
