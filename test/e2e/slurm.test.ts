@@ -207,7 +207,7 @@ describe.skipIf(isWithout)("a job that is cancelled", () => {
     await using box = scratch();
     const job = launch(["srun", "-N2", "--mpi=pmi2", "--job-name=doomed", FLUX, "start", PROGRAM], { ...slurm.env, ...box.tmp });
     await job.saw("up\n");
-    const id = (await slurm.run(["squeue", "-h", "--name=doomed", "-o", "%i"])).stdout.trim();
+    const id = (await slurm.run(["squeue", "-h", "-t", "running", "--name=doomed", "-o", "%i"])).stdout.trim();
     await slurm.run(["scancel", ...words, words.length > 0 ? `${id}.0` : id]);
     const { code } = await job.done;
     expect(code).not.toBe(0);
@@ -218,7 +218,7 @@ describe.skipIf(isWithout)("a job that is cancelled", () => {
     await using box = scratch();
     const job = launch(["srun", "-N2", "--mpi=pmi2", "--job-name=doomed", FLUX, "start", PROGRAM], { ...slurm.env, ...box.tmp });
     await job.saw("up\n");
-    const id = (await slurm.run(["squeue", "-h", "--name=doomed", "-o", "%i"])).stdout.trim();
+    const id = (await slurm.run(["squeue", "-h", "-t", "running", "--name=doomed", "-o", "%i"])).stdout.trim();
     await slurm.run(["scancel", "--signal=KILL", `${id}.0`]);
     expect((await job.done).code).toBe(137);
     await box.noProcessLeft();
