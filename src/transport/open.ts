@@ -1,6 +1,7 @@
 // openLink: the link that a URI names (local:///path/to/socket). Default: $FLUX_URI, then the system instance.
 import type { Link } from "./link.ts";
 import { errno, FluxError } from "../message/errno.ts";
+import { withMockUser } from "./mock-user.ts";
 import { connectUnix } from "./unix.ts";
 
 /** Where a system instance listens. */
@@ -14,5 +15,5 @@ export async function openLink(uri: string = process.env["FLUX_URI"] ?? SYSTEM_U
   if (scheme !== "local") {
     throw new FluxError(errno.ENOSYS, `no connector for '${scheme}://' URIs: only local:// is supported`);
   }
-  return connectUnix(path);
+  return withMockUser(await connectUnix(path), process.env);
 }

@@ -1,16 +1,22 @@
 // KeptList: what job-list knows of jobs that are over, in a state directory that outlasts the instance: the file
 // job-list.sqlite. A restart reads it instead of every eventlog. It belongs to one index of the job manager, which says
 // which of its jobs there really are.
-import { Database } from "bun:sqlite";
-import { rmSync } from "node:fs";
+import type { Database } from "bun:sqlite";
 import { join } from "node:path";
 import type { Flux } from "../../client/flux.ts";
 import type { JobId } from "../../formats/fluid.ts";
 import { toFluxError } from "../../message/errno.ts";
 import type { Clock } from "../../os/clock.ts";
+import { openDerivedDatabase } from "../../os/derived-database.ts";
 import type { ArchiveEntry } from "./archive.ts";
 
 const FILE = "job-list.sqlite";
+const SCHEMA = [
+  "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT)",
+  "CREATE TABLE IF NOT EXISTS jobs(id INTEGER PRIMARY KEY, userid INT, result INT, t_inactive REAL, text TEXT)",
+  // Read in this order without sorting, which would keep the event loop from turning.
+  "CREATE INDEX IF NOT EXISTS by_end ON jobs(t_inactive, id)",
+];
 /** Jobs are written this long after they ended, or when there are so many of them. */
 const DELAY_MS = 50;
 const WRITE_NOW = 500;
@@ -39,7 +45,7 @@ export class KeptList {
 
   /** The list that belongs to `index`: empty when the one that is there belongs to another. */
   static open(h: Flux, clock: Clock, directory: string, index: string): KeptList {
-    const db = openFile(join(directory, FILE));
+    const db = openDerivedDatabase(join(directory, FILE), SCHEMA);
     const owner = db.query<{ value: string }, []>("SELECT value FROM meta WHERE name = 'index'").get();
     if (owner?.value !== index) {
       db.transaction(() => {
@@ -107,31 +113,4 @@ export class KeptList {
       this.#h.log(3, `${FILE}: ${toFluxError(err).message}`);
     }
   }
-}
-
-/** A damaged file is no loss: it is made anew. */
-function openFile(path: string): Database {
-  try {
-    return openDatabase(path);
-  } catch {
-    for (const suffix of ["", "-wal", "-shm"]) rmSync(path + suffix, { force: true });
-    return openDatabase(path);
-  }
-}
-
-function openDatabase(path: string): Database {
-  const db = new Database(path, { create: true, readwrite: true, safeIntegers: true });
-  try {
-    db.run("PRAGMA locking_mode = EXCLUSIVE");
-    db.run("PRAGMA journal_mode = WAL");
-    db.run("PRAGMA synchronous = NORMAL");
-    db.run("CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT)");
-    db.run("CREATE TABLE IF NOT EXISTS jobs(id INTEGER PRIMARY KEY, userid INT, result INT, t_inactive REAL, text TEXT)");
-    // Read in this order without sorting, which would keep the event loop from turning.
-    db.run("CREATE INDEX IF NOT EXISTS by_end ON jobs(t_inactive, id)");
-  } catch (err) {
-    db.close();
-    throw err;
-  }
-  return db;
 }

@@ -9,8 +9,8 @@
 // active (they are replayed): never the reverse. Three things would break that, and make the index worthless:
 // another program ran on the KVS meanwhile, which the startlog tells; the KVS was replaced, which it tells too; the machine
 // lost what it had not written to its disk.
-import { Database } from "bun:sqlite";
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import type { Database } from "bun:sqlite";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Flux } from "../../client/flux.ts";
 import { kvsGetText, kvsGetroot } from "../../client/kvs.ts";
@@ -18,10 +18,17 @@ import { lastingDirectory } from "../../client/statedir.ts";
 import { type EventlogEntry, parseEventlog } from "../../formats/eventlog.ts";
 import type { JobId } from "../../formats/fluid.ts";
 import { errno, isErrno, toFluxError } from "../../message/errno.ts";
+import { openDerivedDatabase } from "../../os/derived-database.ts";
 import type { InactiveRow } from "./inactive.ts";
 import { nextTurn } from "./turn.ts";
 
 const FILE = "job-index.sqlite";
+const SCHEMA = [
+  "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT)",
+  "CREATE TABLE IF NOT EXISTS jobs(id INTEGER PRIMARY KEY, seq INT, t_submit REAL, t_clean REAL, userid INT, summary INT)",
+  // Read in this order without sorting, which would keep the event loop from turning.
+  "CREATE INDEX IF NOT EXISTS by_end ON jobs(t_clean, id) WHERE seq > 0",
+];
 const STARTLOG_KEY = "admin.eventlog";
 /** Roots of the KVS younger than this may be of a run that crashed before they were on disk. */
 const DOUBTFUL_ROOTS = 100;
@@ -61,7 +68,7 @@ export class JobIndex {
     const starts = await startEvents(h);
     const current = starts.at(-1);
     if (current === undefined) return undefined;
-    const db = openFile(join(directory, FILE));
+    const db = openDerivedDatabase(join(directory, FILE), SCHEMA);
     const meta = new Map(db.query<{ name: string; value: string }, []>("SELECT name, value FROM meta").all().map(({ name, value }) => [name, value]));
     const isValid = canRely(meta, starts);
     const name = isValid ? (meta.get("name") ?? "") : crypto.randomUUID();
@@ -199,31 +206,4 @@ function bootId(): string {
   } catch {
     return crypto.randomUUID(); // never the same again: a crash is then taken for one of the machine
   }
-}
-
-/** A damaged file is no loss: it is made anew. */
-function openFile(path: string): Database {
-  try {
-    return openDatabase(path);
-  } catch {
-    for (const suffix of ["", "-wal", "-shm"]) if (existsSync(path + suffix)) rmSync(path + suffix);
-    return openDatabase(path);
-  }
-}
-
-function openDatabase(path: string): Database {
-  const db = new Database(path, { create: true, readwrite: true, safeIntegers: true });
-  try {
-    db.run("PRAGMA locking_mode = EXCLUSIVE");
-    db.run("PRAGMA journal_mode = WAL");
-    db.run("PRAGMA synchronous = NORMAL");
-    db.run("CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT)");
-    db.run("CREATE TABLE IF NOT EXISTS jobs(id INTEGER PRIMARY KEY, seq INT, t_submit REAL, t_clean REAL, userid INT, summary INT)");
-    // Read in this order without sorting, which would keep the event loop from turning.
-    db.run("CREATE INDEX IF NOT EXISTS by_end ON jobs(t_clean, id) WHERE seq > 0");
-  } catch (err) {
-    db.close();
-    throw err;
-  }
-  return db;
 }
