@@ -46,7 +46,7 @@ interface Entry {
 export interface ModuleHostOptions {
   readonly router: Router;
   /** Everything of a module's context but its arguments; config is asked for at each load. */
-  readonly context: () => Omit<ModuleContext, "args">;
+  readonly context: () => Omit<ModuleContext, "args" | "debugFlags">;
   readonly newId: () => string;
   readonly now_ms: () => number;
 }
@@ -65,9 +65,10 @@ export class ModuleHost {
    */
   async load(definition: ModuleDefinition, args: readonly string[] = [], path: string = "builtin", name: string = definition.name, early: boolean = false): Promise<void> {
     if (this.#modules.has(name)) throw new FluxError(errno.EEXIST, `module ${name} is already loaded`);
-    const context = { ...this.#options.context(), args };
-    const { handle, id, traffic } = openInternal(this.#options.router, context.owner, { name, ownService: name }, this.#options.newId);
+    const given = this.#options.context();
+    const { handle, id, traffic } = openInternal(this.#options.router, given.owner, { name, ownService: name }, this.#options.newId);
     const entry: Entry = { definition, path, args, handle, id, traffic, debugFlags: 0, hooks: {}, state: "loading", loaded_ms: this.#options.now_ms(), early };
+    const context = { ...given, args, debugFlags: () => entry.debugFlags };
     this.#modules.set(name, entry);
     handle.setCommonMethods(this.#commonMethods(name, entry));
     try {

@@ -27,6 +27,8 @@ export interface ModuleContext {
   readonly random: Random;
   /** The instance's configuration when the module was loaded (parsed TOML). */
   readonly config: JsonObject;
+  /** Flags of `flux module debug` as they are now: their meaning is the module's own. */
+  readonly debugFlags: () => number;
 }
 
 /** What a running module gives its host; all optional. */

@@ -9,6 +9,8 @@
 //   feasibility.check { jobspec }                             EOVERFLOW when it can never run here
 //
 // Jobs that wait are annotated with sched.t_estimate when it is known when they will start; see forecast.ts.
+// `flux module debug --setbit` 1: every job is denied; 2: jobs that wait are annotated with why, and how many are before them; 4:
+// expirations can't be changed.
 //
 // R goes to the KVS (job.ID.R) before the job manager hears of it; all allocations of a turn in one transaction. Nothing
 // waits for that: the KVS keeps the order of commits, so R is there whenever the job's eventlog says that it has some.
@@ -36,7 +38,11 @@ interface PendingJob extends WaitingJob {
   readonly reply: Request;
   /** The start that it was annotated with, in seconds since the epoch. */
   estimate: number | undefined;
+  /** How many jobs it was told are before it. */
+  ahead: number | undefined;
 }
+
+const DEBUG = { denyAll: 1, sayWhy: 2, keepExpiration: 4 } as const;
 
 /** Types of a sched.alloc response. */
 const SUCCESS = 0;
@@ -100,6 +106,10 @@ class Scheduler {
     this.#config = context.config;
     this.#settings = settings;
     this.#ready.promise.catch(() => undefined); // those who wait for it have their own
+  }
+
+  #isDebugged(flag: keyof typeof DEBUG): boolean {
+    return (this.#context.debugFlags() & DEBUG[flag]) !== 0;
   }
 
   get #now_s(): number {
@@ -248,9 +258,13 @@ class Scheduler {
       this.#answer(req, { id, type: DENY, note });
       return DEFERRED;
     }
+    if (this.#isDebugged("denyAll")) {
+      this.#answer(req, { id, type: DENY, note: "DEBUG_FAIL_ALLOC" });
+      return DEFERRED;
+    }
     if (this.#engine?.get(id) !== undefined) throw new FluxError(errno.EEXIST, `job ${id} has an alloc request already`);
     if (this.#settings.placement.exclusive && this.#engine !== undefined) request = this.#engine.pool.withWholeNodes(request);
-    const job = { id, priority, request, queue: queueOf(jobspec), reply: req, estimate: undefined };
+    const job = { id, priority, request, queue: queueOf(jobspec), reply: req, estimate: undefined, ahead: undefined };
     if (this.#engine === undefined) this.#early.push(job);
     else this.#engine.add(job);
     req.onCancel(() => this.#remove(id));
@@ -302,6 +316,7 @@ class Scheduler {
   #setExpiration(req: Request, engine: Engine<PendingJob>): void {
     const { id, expiration } = req.unpack({ id: jobid, expiration: num });
     if (expiration < 0) throw new FluxError(errno.EINVAL, `invalid expiration ${expiration}`);
+    if (this.#isDebugged("keepExpiration")) throw new FluxError(errno.EINVAL, "Rejecting expiration update for testing");
     engine.setEnd(id, expiration, this.#now_s);
     this.#wake();
   }
@@ -382,6 +397,7 @@ class Scheduler {
         resource_summary: summary,
         ...(backfilled === undefined ? {} : { backfill: formatJobId(backfilled, "f58") }),
         ...(job.estimate === undefined ? {} : { t_estimate: null }),
+        ...(job.ahead === undefined ? {} : { reason_pending: null, jobs_ahead: null }),
       };
       this.#answer(job.reply, { id: job.id, type: SUCCESS, R, annotations: { sched } });
     }
@@ -421,6 +437,10 @@ class Scheduler {
   *#forecast(): Generator<undefined, void, undefined> {
     const engine = this.#known();
     this.#forecasts++;
+    if (this.#isDebugged("sayWhy")) {
+      yield* this.#sayWhy(engine);
+      return;
+    }
     const known = new Set<PendingJob>();
     for (const [job, start] of [...engine.estimates()]) {
       this.#estimate(job, start);
@@ -437,6 +457,15 @@ class Scheduler {
       }
     }
     for (const job of this.#estimated) if (!known.has(job)) this.#estimate(job, undefined);
+  }
+
+  *#sayWhy(engine: Engine<PendingJob>): Generator<undefined, void, undefined> {
+    for (const [ahead, job] of engine.inOrder().entries()) {
+      if (engine.get(job.id) !== job || job.ahead === ahead) continue;
+      job.ahead = ahead;
+      job.reply.respond({ id: job.id, type: ANNOTATE, annotations: { sched: { reason_pending: "insufficient resources", jobs_ahead: ahead } } });
+      yield undefined;
+    }
   }
 
   #estimate(job: PendingJob, start: number | undefined): void {

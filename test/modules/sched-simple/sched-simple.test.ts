@@ -165,6 +165,25 @@ test("jobs that wait are told when they will start, and told again when that cha
   expect(member(manager.said.get(FIRST_ID + 2n)?.at(-1), "annotations", "sched", "t_estimate")).toBe(null);
 });
 
+test("flags of flux module debug: why jobs wait, no more changes of expirations, no more allocations", async () => {
+  const { h, manager, answer } = await start();
+  await h.rpc("sched-simple.debug", { op: "setbit", flags: 2 });
+  manager.alloc(FIRST_ID, 8, {});
+  const { R } = (await answer(FIRST_ID)) ?? {};
+  for (const i of [1n, 2n]) manager.alloc(FIRST_ID + i, 8, {});
+  const ahead = (id: bigint): unknown => member(manager.said.get(id)?.at(-1), "annotations", "sched", "jobs_ahead");
+  await until(() => ahead(FIRST_ID + 1n) === 0 && ahead(FIRST_ID + 2n) === 1, "both know how many are before them");
+  expect(member(manager.said.get(FIRST_ID + 2n)?.at(-1), "annotations", "sched", "reason_pending")).toBe("insufficient resources");
+  manager.notify("sched.free", { id: FIRST_ID, R: R ?? {}, final: true });
+  await until(() => manager.said.get(FIRST_ID + 1n)?.at(-1)?.["type"] === 0, "the next starts");
+  expect(manager.said.get(FIRST_ID + 1n)?.at(-1)).toMatchObject({ annotations: { sched: { reason_pending: null, jobs_ahead: null } } });
+  await until(() => ahead(FIRST_ID + 2n) === 0, "the last is the first now");
+  await h.rpc("sched-simple.debug", { op: "setbit", flags: 5 });
+  await expect(h.rpc("sched.expiration", { id: FIRST_ID + 1n, expiration: 1e10 })).rejects.toThrow("Rejecting");
+  manager.alloc(FIRST_ID + 3n, 1, {});
+  expect(await answer(FIRST_ID + 3n)).toMatchObject({ type: 2, note: "DEBUG_FAIL_ALLOC" });
+});
+
 test("a job that gives back its nodes one by one", async () => {
   const { h, manager, answer } = await start({ args: ["queue-policy=easy"] });
   manager.alloc(FIRST_ID, 2, { nodes: 4, duration: 1000 });
