@@ -212,7 +212,10 @@ function missingSubcommand(spec: CommandSpecAny, first: string | undefined, path
 function parseOptions(spec: CommandSpecAny, words: readonly string[], path: string): Pick<Invocation<OptionSpecs>, "options" | "args"> | undefined {
   try {
     const { values, args, wantsHelp } = parseWords(spec.options ?? {}, words, spec.passThrough === true, spec.style === "argparse");
-    if (!wantsHelp) return { options: values, args };
+    if (!wantsHelp) {
+      if (args.length > 0 && !takesArguments(spec)) throw new OptionError(`unrecognized arguments: ${args.join(" ")}`, spec, path);
+      return { options: values, args };
+    }
   } catch (err) {
     if (err instanceof GetoptError) throw new OptionError(problemText(err.problem, spec.style), spec, path);
     if (err instanceof GetoptValueError) throw new UsageError(`invalid value '${err.given}' for ${err.option}: ${err.message}`);
@@ -221,6 +224,11 @@ function parseOptions(spec: CommandSpecAny, words: readonly string[], path: stri
   const usage = `Usage: ${path} ${spec.usage ?? "[OPTIONS]"}`.trimEnd();
   console.log([usage, "", detailsOf(spec), "", "Options:", ...optionHelp(spec.options ?? {})].join("\n"));
   return undefined;
+}
+
+/** A usage line that names nothing but options is meant so. */
+function takesArguments({ usage = "[OPTIONS]" }: CommandSpecAny): boolean {
+  return usage.replace(/\[(-[^\]]*|OPTIONS)\]/g, "").trim() !== "";
 }
 
 /** What a command does: a text of its own, or the line of the list as a sentence. */

@@ -5,7 +5,7 @@ import { parseDuration } from "../formats/fsd.ts";
 import type { OutputValue } from "../formats/outputformat.ts";
 import { errno, FluxError, isErrno } from "../message/errno.ts";
 import { arr, bool, int, opt, str, unpack } from "../message/unpack.ts";
-import { defineCommand, flag, list as listOption, text, UsageError, value } from "./command.ts";
+import { defineCommand, flag, hidden, list as listOption, text, UsageError, value } from "./command.ts";
 import { withFlux } from "./connect.ts";
 import { localeIsUtf8 } from "./job-id.ts";
 import { print } from "./output.ts";
@@ -79,6 +79,8 @@ const status = defineCommand({
 });
 
 const SWITCH_OPTIONS = {
+  /** Before the queue was an argument. */
+  queue: hidden(text("-q, --queue NAME", "the queue")),
   all: flag("-a, --all", "all queues"),
   quiet: flag("--quiet", "don't print the status afterwards"),
   verbose: flag("-v, --verbose", "print more"),
@@ -126,7 +128,7 @@ const enable = defineCommand({
   summary: "let queues take jobs",
   usage: "[-a] [--quiet] [-v] [QUEUE]",
   options: SWITCH_OPTIONS,
-  run: ({ options, args }) => setEnabled(true, { ...options, queue: args[0] }),
+  run: ({ options, args }) => setEnabled(true, { ...options, queue: args[0] ?? options.queue }),
 });
 
 const disable = defineCommand({
@@ -136,7 +138,7 @@ const disable = defineCommand({
   usage: "[-a] [--quiet] [-v] [-m REASON] [QUEUE]",
   details: "Let a queue, or all, refuse new jobs.\n\nExample:\n  flux queue disable --all -m 'maintenance from 6 pm'",
   options: REASON_OPTIONS,
-  run: ({ options, args }) => setEnabled(false, { ...options, queue: args[0], reason: options.message ?? "disabled by administrator" }),
+  run: ({ options, args }) => setEnabled(false, { ...options, queue: args[0] ?? options.queue, reason: options.message ?? "disabled by administrator" }),
 });
 
 const start = defineCommand({
@@ -145,7 +147,7 @@ const start = defineCommand({
   summary: "schedule the jobs of queues",
   usage: "[-a] [--quiet] [-v] [QUEUE]",
   options: SWITCH_OPTIONS,
-  run: ({ options, args }) => setStarted(true, { ...options, queue: args[0] }),
+  run: ({ options, args }) => setStarted(true, { ...options, queue: args[0] ?? options.queue }),
 });
 
 const stop = defineCommand({
@@ -154,7 +156,7 @@ const stop = defineCommand({
   summary: "schedule no more jobs of queues",
   usage: "[-a] [--quiet] [-v] [--nocheckpoint] [-m REASON] [QUEUE]",
   options: REASON_OPTIONS,
-  run: ({ options, args }) => setStarted(false, { ...options, queue: args[0], reason: options.message }),
+  run: ({ options, args }) => setStarted(false, { ...options, queue: args[0] ?? options.queue, reason: options.message }),
 });
 
 // ---- waiting

@@ -299,14 +299,20 @@ async function storedAttributes(m: JobManager, id: JobId): Promise<Attributes> {
 
 // ---- all jobs
 
-/** Those that wait for resources in their order, then the other active ones. */
+/** Those that wait for resources in their order, then the other active ones, then those that are over and may be waited for. */
 function list(m: JobManager, request: Request): JsonObject {
   const { max_entries } = request.unpack({ max_entries: int });
   if (max_entries < 0) throw new FluxError(errno.EPROTO, "max_entries must not be negative");
   const jobs = m.alloc.inOrder();
   for (const job of m.core.active.values()) if (job.alloc !== "queued") jobs.push(job);
-  const shown = max_entries === 0 ? jobs : jobs.slice(0, max_entries);
-  return { jobs: shown.map(listed) };
+  const max = max_entries === 0 ? Infinity : max_entries;
+  const shown = jobs.slice(0, max).map(listed);
+  for (const id of m.waiting.zombies()) {
+    if (shown.length >= max) break;
+    const job = m.core.inactive.get(id);
+    if (job !== undefined) shown.push({ id, userid: job.userid, t_submit: job.t_submit, state: STATE.INACTIVE });
+  }
+  return { jobs: shown };
 }
 
 function listed({ id, facts }: Job): JsonObject {

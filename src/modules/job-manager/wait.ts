@@ -30,8 +30,9 @@ export class Waiting {
   /** Active jobs that can be waited for. */
   #waitables = 0;
 
-  get zombies(): JobId[] {
-    return [...this.#zombies.keys()];
+  /** In the order of their end. */
+  zombies(): Iterable<JobId> {
+    return this.#zombies.keys();
   }
 
   /** A job has become active. */
