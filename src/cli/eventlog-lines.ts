@@ -14,6 +14,8 @@ export interface EventlogFormat {
   /** Entries as they are stored, one JSON object a line. */
   readonly json?: boolean;
   readonly color?: boolean;
+  /** Times are right-aligned in so many columns. */
+  readonly timeWidth?: number;
 }
 
 export interface EventlogLines {
@@ -23,13 +25,13 @@ export interface EventlogLines {
   seen(entry: EventlogEntry): void;
 }
 
-export function eventlogLines({ time, json = false, color = false }: EventlogFormat): EventlogLines {
+export function eventlogLines({ time, json = false, color = false, timeWidth = 0 }: EventlogFormat): EventlogLines {
   const paint = (code: string, text: string): string => (color ? `${code}${text}${COLOR.reset}` : text);
   const human = humanTimes();
   let first_s: number | undefined;
   const stamp = (time_s: number): string => {
     first_s ??= time_s;
-    if (time === "offset") return paint(COLOR.green, (time_s - first_s).toFixed(6));
+    if (time === "offset") return paint(COLOR.green, (time_s - first_s).toFixed(6).padStart(timeWidth));
     if (time === "iso") return paint(COLOR.green, isoTime(time_s));
     if (time === "raw") return paint(COLOR.green, time_s.toFixed(6));
     const { text, isBreak } = human(time_s);

@@ -1,7 +1,7 @@
 // JobRow: one job as job-list (RFC 43) describes it, and every field that a table of jobs can show of it.
 import { resultAbbreviation, resultName, stateAbbreviation, stateName, STATE } from "../client/jobs.ts";
 import { formatJobId, type JobId, toJobId } from "../formats/fluid.ts";
-import { formatDuration } from "../formats/fsd.ts";
+import { displayDuration } from "../formats/fsd.ts";
 import { isJsonObject, type Json, type JsonObject } from "../formats/json.ts";
 import type { OutputValue } from "../formats/outputformat.ts";
 import { describeSignal } from "../formats/signal.ts";
@@ -105,7 +105,7 @@ function pendingInfo(row: JobRow): string {
   const estimate = annotation(row, ["sched", "t_estimate"]);
   if (typeof estimate === "number") {
     const wait_s = estimate - row.read_s;
-    return `eta:${wait_s < 0 ? "now" : formatDuration(wait_s)}`;
+    return `eta:${wait_s < 0 ? "now" : displayDuration(wait_s)}`;
   }
   if (row.info["urgency"] === 0) return "held";
   return row.info["priority"] === 0 ? "priority-hold" : "";
@@ -171,10 +171,11 @@ function annotation(row: JobRow, path: readonly string[]): Json | undefined {
   return value;
 }
 
-/** URI of the Flux instance that this job is. */
+/** URI of the Flux instance that this job is. With FLUX_URI_RESOLVE_LOCAL set, as it is on its own host. */
 export function jobUri(row: JobRow): string | undefined {
   const uri = annotation(row, ["user", "uri"]);
-  return typeof uri === "string" ? uri : undefined;
+  if (typeof uri !== "string") return undefined;
+  return process.env["FLUX_URI_RESOLVE_LOCAL"] === undefined ? uri : localPart(uri);
 }
 
 function shownAnnotation(value: Json | undefined): OutputValue {
@@ -201,7 +202,7 @@ const plain = (heading: string, name: string): Field => field(heading, [name], (
 const time = (heading: string, name: string): Field => field(heading, [name], real(name));
 
 const FIELDS: Readonly<Record<string, Field>> = {
-  id: field("JOBID", [], (row) => showJobId(row.id)),
+  id: field("JOBID", [], (row) => ({ name: showJobId(row.id), number: row.id })),
   "id.f58": field("JOBID", [], (row) => showJobId(row.id)),
   "id.f58plain": field("JOBID", [], (row) => formatJobId(row.id, "f58plain")),
   "id.dec": field("JOBID", [], (row) => row.id),

@@ -13,7 +13,7 @@ import { integer } from "./options.ts";
 import { print, wantsColor, windowWidth, writeError } from "./output.ts";
 import { JOB_FORMATS } from "./job-formats.ts";
 import { chooseFormat } from "./named-formats.ts";
-import { parseTable, printTable, withSortKeys } from "./table.ts";
+import { fittedFormat, parseTable, printTable, withSortKeys } from "./table.ts";
 
 const OPTIONS = {
   all: flag("-a", "jobs in all states"),
@@ -204,10 +204,11 @@ async function printRows(given: readonly JobRow[], format: OutputFormat, query: 
   const table = { width, ...(color ? { decorate: colored } : {}) };
   printTable(format, rows, JOB_FIELDS, { header: !noHeader(options), ...table });
   if (!options.recursive && !options.recurseAll) return;
+  const fitted = fittedFormat(format, rows, JOB_FIELDS);
   await descend(rows, query, "", 1, async (path, children, h) => {
     print("", `${path}:`);
     if (options.stats) await printStats(h, [], false);
-    printTable(format, await asked(children, query), JOB_FIELDS, { header: false, ...table });
+    printTable(fitted, await asked(children, query), JOB_FIELDS, { header: false, ...table });
   });
 }
 

@@ -5,7 +5,8 @@
 //   [job-manager.prolog]
 //   command = ["flux", "perilog-run", "prolog"]
 //
-// The job is that of FLUX_JOB_ID. Ranks where the program fails are drained.
+// The job is that of FLUX_JOB_ID. Ranks where the program fails are drained. With exit-on-first-error = true in that table, or
+// -x, nothing runs after a script that fails.
 import { accessSync, constants, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { runOnRanks } from "../client/bulk.ts";
@@ -14,8 +15,9 @@ import { drain, resourceStatus } from "../client/resources.ts";
 import { parseDuration } from "../formats/fsd.ts";
 import { formatJobId } from "../formats/fluid.ts";
 import { Rset } from "../formats/rset.ts";
-import { isJsonObject } from "../formats/json.ts";
+import { isJsonObject, type JsonObject } from "../formats/json.ts";
 import { shellExitCode } from "../formats/waitstatus.ts";
+import { FluxError } from "../message/errno.ts";
 import { spawnProcess } from "../os/spawn.ts";
 import { defineCommand, flag, text, UsageError, valueOr } from "./command.ts";
 import { withFlux } from "./connect.ts";
@@ -46,6 +48,20 @@ export function scriptsIn(folder: string): string[] {
       return false; // not for us to run
     }
   });
+}
+
+/** What the instance's configuration says; false where no broker answers: then it is run by hand. */
+async function configuredFirstError(kind: Kind): Promise<boolean> {
+  let config: JsonObject;
+  try {
+    config = await withFlux((h) => h.rpc("config.get"));
+  } catch (err) {
+    if (err instanceof UsageError || err instanceof FluxError) return false;
+    throw err;
+  }
+  const manager = config["job-manager"];
+  const table = isJsonObject(manager) ? manager[kind] : undefined;
+  return isJsonObject(table) && table["exit-on-first-error"] === true;
 }
 
 async function runScript(path: string, verbose: boolean): Promise<number> {
@@ -103,10 +119,11 @@ function subcommand(kind: Kind) {
     },
     async run({ options, args }) {
       if (args.length > 0) throw new UsageError(`unexpected argument ${args[0]}`);
+      const firstError = options.firstError || (await configuredFirstError(kind));
       let highest = 0;
       for (const path of scriptsIn(options.directory)) {
         highest = Math.max(highest, await runScript(path, options.verbose));
-        if (highest > 0 && options.firstError) return highest;
+        if (highest > 0 && firstError) return highest;
       }
       const { perRank } = options;
       if (perRank === undefined) return highest;

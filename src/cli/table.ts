@@ -44,6 +44,12 @@ export interface TableOptions<Row> {
   readonly decorate?: (row: Row, line: string) => string;
 }
 
+/** The format as these rows need it: for more rows below them, in the same columns. */
+export function fittedFormat<Row>(format: OutputFormat, rows: readonly Row[], fields: Fields<Row>): OutputFormat {
+  const fitted = fitColumns(format, rows, (row, field) => fields.value(row, field), (field) => fields.heading(field));
+  return { ...fitted, columns: fitted.columns.map((column) => ({ ...column, dropEmpty: false, grow: false })) };
+}
+
 /** Lines of the table. Throws UsageError for a value that a column can't show. */
 export function tableLines<Row>(format: OutputFormat, rows: readonly Row[], fields: Fields<Row>, options: TableOptions<Row>): string {
   try {
@@ -51,7 +57,10 @@ export function tableLines<Row>(format: OutputFormat, rows: readonly Row[], fiel
     const fitted = fitColumns(format, sorted, (row, field) => fields.value(row, field), (field) => (options.header ? fields.heading(field) : undefined));
     let text = options.header ? `${cut(formatHeader(fitted, (field) => fields.heading(field) ?? ""), options.width)}\n` : "";
     for (const row of sorted) {
-      const line = `${cut(formatRow(fitted, (field) => fields.value(row, field)), options.width)}\n`;
+      const shown = formatRow(fitted, (field) => fields.value(row, field));
+      // A row that has nothing to say has no line.
+      if (shown.trim() === "") continue;
+      const line = `${cut(shown, options.width)}\n`;
       text += options.decorate === undefined ? line : options.decorate(row, line);
     }
     return text;

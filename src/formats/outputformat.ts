@@ -51,8 +51,14 @@ export interface OutputFormat {
   readonly tail: string;
 }
 
+/** A number that is shown as text unless a specification asks for more: a job id. */
+export interface NamedNumber {
+  readonly name: string;
+  readonly number: bigint;
+}
+
 /** What a field holds. A real whose text matters ("0.0") is given as text; numeric types accept numbers in text. */
-export type OutputValue = string | number | bigint | boolean | null | undefined;
+export type OutputValue = string | number | bigint | boolean | NamedNumber | null | undefined;
 /** A moment, made by `!d`. */
 interface Moment {
   readonly seconds: number;
@@ -112,7 +118,7 @@ function parseReplacement(body: string, before: string, format: string, at: numb
   const conversion = (match?.[2] ?? "") as Conversion;
   if (field === "") throw new FormatError(WHAT, format, "a field has no name", at);
   if (!CONVERSIONS.includes(conversion) || (conversion === "" && body.includes("!") && match?.[2] !== undefined)) {
-    throw new FormatError(WHAT, format, `unknown conversion !${conversion}`, at);
+    throw new FormatError(WHAT, format, `Unknown conversion specifier ${conversion}`, at);
   }
   let spec: FormatSpec;
   try {
@@ -182,12 +188,17 @@ export function withoutColumns(format: OutputFormat, dropped: (column: OutputCol
   return { ...format, columns, tail: kept + format.tail };
 }
 
-const text = (value: OutputValue): string =>
-  value === null || value === undefined ? "" : typeof value === "boolean" ? (value ? "True" : "False") : String(value);
+/** A value as it is shown where nothing else is asked for. */
+export function textOf(value: OutputValue): string {
+  if (value === null || value === undefined) return "";
+  if (typeof value === "boolean") return value ? "True" : "False";
+  return typeof value === "object" ? value.name : String(value);
+}
 
 function numberOf(value: OutputValue): number | undefined {
   if (typeof value === "number") return value;
   if (typeof value === "bigint" || typeof value === "boolean") return Number(value);
+  if (typeof value === "object" && value !== null) return Number(value.number);
   return typeof value === "string" && /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i.test(value) ? Number(value) : undefined;
 }
 
@@ -207,14 +218,18 @@ function formatPercent(value: number): string {
   return percent > 0 && percent < 1 ? `${percent.toFixed(2)}%` : `${formatSignificant(percent, 3)}%`;
 }
 
+function isMoment(value: OutputValue | Moment): value is Moment {
+  return typeof value === "object" && value !== null && "seconds" in value;
+}
+
 /** Applies the conversion of a column, without width and alignment. Throws FormatError for a value it is not for. */
 export function convertValue(value: OutputValue, conversion: Conversion): OutputValue | Moment {
   if (conversion === "") return value;
   if (conversion === "r" || conversion === "s" || conversion === "a")
-    return conversion === "s" ? text(value) : `'${text(value)}'`;
+    return conversion === "s" ? textOf(value) : `'${textOf(value)}'`;
   const number = numberOf(value);
   if (number === undefined) {
-    if (text(value) !== "") throw new FormatError("output value", text(value), `conversion !${conversion} needs a number`);
+    if (textOf(value) !== "") throw new FormatError("output value", textOf(value), `conversion !${conversion} needs a number`);
     return conversion === "d" ? { seconds: 0 } : "";
   }
   switch (conversion) {
@@ -377,15 +392,33 @@ function formatText(value: string, spec: FormatSpec): string {
   return pad(body, spec, spec.align === "=" ? "<" : spec.align || "<", spec.zeroPad && spec.align === "" ? "0" : spec.fill);
 }
 
-/** A value that has been converted, in its width. `spec` may be text. Throws FormatError for a specification that is none. */
-export function formatField(value: OutputValue | Moment, specification: FormatSpec | string): string {
+/** Nothing is asked for: values show as they are. */
+function isBare({ align, sign, alternate, zeroPad, width, grouping, precision, type }: FormatSpec): boolean {
+  return align === "" && sign === "" && !alternate && !zeroPad && width === 0 && grouping === "" && precision === undefined && type === "";
+}
+
+/** Booleans and named numbers are numbers to any specification, as in Python. */
+function plainValue(value: OutputValue, spec: FormatSpec): Exclude<OutputValue, boolean | NamedNumber> {
+  const isNamed = typeof value === "object" && value !== null;
+  if (!isNamed && typeof value !== "boolean") return value;
+  if (isBare(spec) || spec.type === "s") return textOf(value);
+  return isNamed ? value.number : Number(value);
+}
+
+/**
+ * A value that has been converted, in its width. `spec` may be text. Throws FormatError for a specification that is none, and for
+ * text where a number is wanted.
+ */
+export function formatField(given: OutputValue | Moment, specification: FormatSpec | string): string {
   const spec = typeof specification === "string" ? parseFormatSpec(specification) : specification;
-  if (typeof value === "object" && value !== null) {
+  if (isMoment(given)) {
+    const value = given;
     const moment = value.seconds === 0 ? "" : strftime(spec.time === "" ? "%FT%T" : spec.time, value.seconds);
     return formatText(moment === "" && spec.hyphen ? "-" : moment, spec);
   }
+  const value = plainValue(given, spec);
   const numeric = spec.type !== "" && spec.type !== "s";
-  const plain = text(value);
+  const plain = textOf(value);
   if (spec.hyphen) {
     const shown = EMPTY_OUTPUTS.has(plain) || plain === strftime("%FT%T", 0) ? "-" : plain;
     return marked(formatText(shown, spec), shown, spec);
@@ -394,6 +427,7 @@ export function formatField(value: OutputValue | Moment, specification: FormatSp
   if ((numeric && number !== undefined) || typeof value === "number" || typeof value === "bigint") {
     if (spec.type !== "s" && number !== undefined) return marked(formatNumber(number, spec), plain, spec);
   }
+  if (numeric && plain !== "") throw new FormatError("output value", plain, `Unknown format code '${spec.type}' for object of type 'str'`);
   return marked(formatText(plain, spec), plain, spec);
 }
 
@@ -471,11 +505,11 @@ export function formatHeader(format: OutputFormat, heading: (field: string) => s
 
 /** Order of two values of a sort key: nothing, then numbers (also in text), then text. */
 export function compareValues(a: OutputValue, b: OutputValue): number {
-  const rank = (value: OutputValue) => (["", "-"].includes(text(value)) ? 0 : numberOf(value) === undefined ? 2 : 1);
+  const rank = (value: OutputValue) => (["", "-"].includes(textOf(value)) ? 0 : numberOf(value) === undefined ? 2 : 1);
   const order = rank(a) - rank(b);
   if (order !== 0 || rank(a) === 0) return order;
-  const x = numberOf(a) ?? text(a);
-  const y = numberOf(b) ?? text(b);
+  const x = numberOf(a) ?? textOf(a);
+  const y = numberOf(b) ?? textOf(b);
   return x < y ? -1 : x > y ? 1 : 0;
 }
 

@@ -49,6 +49,17 @@ describe("table of jobs", () => {
     expect(parseJobId(show("{id.f58plain}", running).split("\n")[1] ?? "")).toBe(ID);
   });
 
+  test("an id is text by itself, and a number in a specification; booleans too", () => {
+    const one = ended(1, { success: true });
+    expect(show("{id!s:>20}|{id:>20}|{success}|{success:>3}", one).split("\n")[1]).toMatch(/^ +ƒ\w+\| {4}9007199254740993\|True\| {2}1$/);
+  });
+
+  test("a row of nothing has no line, and text where a number is wanted is an error", () => {
+    expect(show("{bank} {queue}", row({ state: 16 }), row({ state: 16, bank: "b" }))).toBe("BANK QUEUE\nb \n");
+    expect(() => show("{name:d}", running)).toThrow("Unknown format code 'd' for object of type 'str'");
+    expect(show("{nnodes:3d}|", pending)).toBe("NNODES|\n   |\n");
+  });
+
   test("annotations at any depth", () => {
     const annotated = row({ state: 16, annotations: { user: { a: { b: 1 } }, sched: { resource_summary: "rank0/core0" } } });
     expect(show("{user.a.b} {annotations.user} {sched.resource_summary} {user.nope.x}|", annotated)).toBe(

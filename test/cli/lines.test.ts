@@ -153,6 +153,13 @@ describe("help", () => {
     }
   });
 
+  test("a page's tables are aligned; a long first cell has a line of its own", () => {
+    const page = `| field | |\n| --- | --- |\n| \`id\`, \`name\` | what | more |\n| ${"x".repeat(30)} | long |\n| alone | |\nafter\n`;
+    expect(renderPage(page, false)).toBe(
+      `    field\n    id, name                  what  more\n    ${"x".repeat(30)}\n                              long\n    alone\n    after`,
+    );
+  });
+
   test("a page's headings stand out and its marks are gone", () => {
     expect(renderPage("# flux-x(1)\n\n## Name\n\nSay `x` or **y**.\n\n```\n$ x `a`\n```\n\n- `-q`: z\n", false)).toBe(
       "flux-x(1)\n\nNAME\n\n    Say x or y.\n\n        $ x `a`\n\n    -q: z",

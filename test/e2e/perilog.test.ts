@@ -1,6 +1,6 @@
 // Queues with limits, updates, prolog, epilog and housekeeping, and users' plugins, on a real instance of four brokers.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Instance, startInstance } from "./flux.ts";
@@ -20,9 +20,11 @@ command = ["sh", "-c", "echo $FLUX_JOB_RANKS $FLUX_JOB_USERID >>${file("prologs"
 per-rank = true
 [job-manager.epilog]
 command = ["sh", "-c", "echo done >>${file("epilogs")}; test ! -e ${file("fail-epilog")}"]
+exit-on-first-error = true
 [job-manager.housekeeping]
 command = ["sh", "-c", "test $(flux getattr rank) != 1 || test ! -e ${file("hold")} || exec sleep 100"]
 release-after = "0"
+use-systemd-unit = true
 [queues.batch]
 [queues.debug.policy.limits]
 duration = "30m"
@@ -68,6 +70,8 @@ test("prolog and epilog run around a job, on all its ranks or on rank 0", async 
 });
 
 test("nodes are free when housekeeping is done with them, one by one", async () => {
+  // That of the job before must not find the file.
+  await instance.sh('while test -n "$(flux housekeeping list -n)"; do :; done');
   writeFileSync(file("hold"), "");
   await instance.flux(["run", "-N4", "true"]);
   const id = await lastJob();
@@ -152,5 +156,14 @@ test("perilog-run runs the scripts of a folder in order", async () => {
     chmod +x ${file("d")}/1 ${file("d")}/2
     flux perilog-run prolog -d ${file("d")}`);
   expect([code, stdout]).toEqual([4, "1\n2\n"]);
-  expect(existsSync(file("d"))).toBe(true);
+  const stopping = await instance.sh(`flux perilog-run epilog -d ${file("d")}; echo $?; flux perilog-run prolog -x -d ${file("d")}`);
+  expect([stopping.code, stopping.stdout]).toEqual([4, "1\n4\n1\n"]);
+  const alone = await instance.sh(`FLUX_URI= ; unset FLUX_URI; flux perilog-run epilog -d ${file("d")}`);
+  expect(alone.stdout).toBe("1\n2\n");
+});
+
+test("a setting of old releases is accepted, and said to have no effect", async () => {
+  expect((await instance.flux(["dmesg"])).stdout).toContain("job-manager.housekeeping.use-systemd-unit is deprecated - ignoring");
+  writeFileSync(file("wrong.toml"), '[job-manager.housekeeping]\ncommand = ["true"]\nexit-on-first-error = 1\n');
+  expect((await instance.flux(["config", "load", file("wrong.toml")])).stderr).toContain("job-manager.housekeeping.exit-on-first-error: must be true or false");
 });

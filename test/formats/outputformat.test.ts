@@ -58,7 +58,7 @@ describe("output format", () => {
       ["2.5", ".2f", "2.50"],
       ["é".repeat(3), "4", "ééé "],
     ];
-    for (const [value, spec, expected] of cases) expect(formatField(value, spec), `${String(value)}:${spec}`).toBe(expected);
+    for (const [value, spec, expected] of cases) expect(formatField(value, spec), `${JSON.stringify(value)}:${spec}`).toBe(expected);
     for (const bad of ["q", "5h5", "<<<", "99999", "+++"])
       expect(() => formatField("x", bad), bad).toThrow("invalid format specification");
   });
@@ -144,10 +144,10 @@ describe("output format", () => {
       ["{", "expected '}'"],
       ["}", "Single '}'"],
       ["{}", "a field has no name"],
-      ["{a!x}", "unknown conversion !x"],
+      ["{a!x}", "Unknown conversion specifier x"],
       ["{a:zz}", "Invalid format specifier 'zz' of field a"],
       ["ok {a:{b}}", "not supported at character 3"],
-      ["{a!}", "unknown conversion"],
+      ["{a!}", "Unknown conversion specifier"],
     ];
     for (const [format, message] of cases) expect(() => parseOutputFormat(format), format).toThrow(message);
   });

@@ -222,10 +222,10 @@ async function jobTimeLeft_s(h: Flux, id: JobId, word: string): Promise<number> 
   try {
     answer = await h.rpc("job-list.list-id", { id, attrs: ["expiration", "state"] });
   } catch (err) {
-    throw isErrno(err, errno.ENOENT) ? new UsageError(`${word}: No such job`) : err;
+    throw isErrno(err, errno.ENOENT) ? new UsageError(`${word}: no such jobid`) : err;
   }
   const { state, expiration } = unpack(answer, { job: fields({ state: int, expiration: opt(num) }) }).job;
-  if (state < STATE.RUN) throw new UsageError("job has not started");
+  if (state < STATE.RUN) throw new UsageError(`job ${word} has not started`);
   return state === STATE.RUN ? untilExpiration_s(expiration ?? 0) : 0;
 }
 

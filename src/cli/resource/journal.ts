@@ -11,6 +11,8 @@ import { seconds } from "../options.ts";
 import { print, wantsColor } from "../output.ts";
 import { decodeRset, targetRanks } from "./sets.ts";
 
+const OFFSET_WIDTH = 15;
+
 export const eventlog = defineCommand({
   name: "eventlog",
   style: "argparse",
@@ -33,7 +35,7 @@ export const eventlog = defineCommand({
     if (format !== "text" && format !== "json") throw new UsageError(`invalid format type '${format}'`);
     const time = options.human ? "human" : (options.timeFormat ?? "raw");
     if (!TIME_FORMATS.some((known) => known === time)) throw new UsageError(`invalid time-format type '${time}'`);
-    const lines = eventlogLines({ time: time as TimeFormat, json: format === "json" && !options.human, color: wantsColor(options.color) });
+    const lines = eventlogLines({ time: time as TimeFormat, json: format === "json" && !options.human, color: wantsColor(options.color), timeWidth: OFFSET_WIDTH });
     if (options.matchContext?.includes("=") === false) throw new UsageError("must specify a context test as key=value");
     return withFlux(async (h) => {
       const stream = h.stream("resource.journal", {}, { nodeid: 0, cancelTopic: "resource.journal-cancel" });

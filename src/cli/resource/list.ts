@@ -1,7 +1,7 @@
 // flux resource list, info, R: the resources that the scheduler has, by state, queue and properties.
 import { IdSet } from "../../formats/idset.ts";
 import { isJsonObject, type JsonObject } from "../../formats/json.ts";
-import type { OutputValue } from "../../formats/outputformat.ts";
+import { type OutputValue, textOf } from "../../formats/outputformat.ts";
 import { Rset, rsetShort } from "../../formats/rset.ts";
 import { defineCommand, flag, list as listOption, type OptionValues, text, UsageError } from "../command.ts";
 import { withFlux } from "../connect.ts";
@@ -105,7 +105,7 @@ function combined(rows: readonly Row[], fields: readonly string[]): Row[] {
   const telling = fields.length > 1 || fields.includes("state") ? fields.filter((name) => TELLING_FIELDS.includes(name)) : [];
   const byKey = new Map<string, Row>();
   for (const row of rows) {
-    const key = telling.map((name) => String(FIELD_TABLE[name]?.[1](row))).join("\0");
+    const key = telling.map((name) => textOf(FIELD_TABLE[name]?.[1](row))).join("\0");
     const known = byKey.get(key);
     byKey.set(key, known === undefined ? row : { ...known, set: known.set.union(row.set) });
   }

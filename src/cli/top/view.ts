@@ -10,6 +10,7 @@
 import { STATE } from "../../client/jobs.ts";
 import type { JobId } from "../../formats/fluid.ts";
 import { shortDuration } from "../../formats/fsd.ts";
+import { textOf } from "../../formats/outputformat.ts";
 import type { WindowSize } from "../../os/pty.ts";
 import type { JobStats } from "../job-list.ts";
 import { attributesOf, JOB_FIELDS, jobRuntime_s, type JobRow, jobUri } from "../job-row.ts";
@@ -210,7 +211,7 @@ interface Column {
   readonly value: (job: JobRow, now_s: number) => string;
 }
 
-const shown = (name: string) => (job: JobRow): string => String(JOB_FIELDS.value(job, name));
+const shown = (name: string) => (job: JobRow): string => textOf(JOB_FIELDS.value(job, name));
 const QUEUE: Column = { title: "QUEUE", width: 8, value: shown("queue") };
 const COLUMNS: readonly Column[] = [
   { title: "JOBID", width: 12, value: shown("id.f58") },

@@ -32,6 +32,8 @@ interface Settings {
   readonly command: readonly string[];
   /** -1: when all are done. */
   readonly releaseAfter_s: number;
+  /** A setting of old releases that has no effect. */
+  readonly useSystemdUnit: boolean;
 }
 
 interface Allocation {
@@ -72,6 +74,9 @@ export class Housekeeping {
   /** Takes the configuration. Throws FluxError EINVAL. */
   configure(config: JsonObject): void {
     this.#settings = settingsOf(config);
+    if (this.#settings?.useSystemdUnit === true) {
+      this.#ports.h.log(3, "job-manager.housekeeping.use-systemd-unit is deprecated - ignoring: let the command start the unit and wait for it");
+    }
     this.#ports.h.log(7, `housekeeping is ${this.#settings === undefined ? "not " : ""}configured`);
   }
 
@@ -199,7 +204,13 @@ function settingsOf(config: JsonObject): Settings | undefined {
   if (!Array.isArray(command) || command.length === 0 || !(command as readonly Json[]).every((word) => typeof word === "string")) {
     throw fail("error creating housekeeping command");
   }
-  return { command: command as readonly string[], releaseAfter_s: releaseAfter(table["release-after"]) };
+  const flag = (name: string): boolean => {
+    const value = table[name] ?? false;
+    if (typeof value !== "boolean") throw fail(`job-manager.housekeeping.${name}: must be true or false`);
+    return value;
+  };
+  flag("exit-on-first-error"); // flux perilog-run obeys it
+  return { command: command as readonly string[], releaseAfter_s: releaseAfter(table["release-after"]), useSystemdUnit: flag("use-systemd-unit") };
 }
 
 function releaseAfter(value: Json | undefined): number {

@@ -256,7 +256,7 @@ function settingsOf(config: JsonObject, kind: Kind): Settings | undefined {
   };
   const killTimeout = table["kill-timeout"];
   if (killTimeout !== undefined && typeof killTimeout !== "number") throw fail("kill-timeout must be a number of seconds");
-  flag("exit-on-first-error", false);
+  flag("exit-on-first-error", false); // flux perilog-run obeys it
   return {
     command: command as readonly string[],
     perRank: flag("per-rank", false),
