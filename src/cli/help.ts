@@ -32,19 +32,44 @@ export default defineCommand({
   },
 });
 
-/** Markdown of the kind our pages have, as text: headings in capitals, code indented, no marks of emphasis. */
+/** Markdown of the kind our pages have, as text: headings in capitals, code indented, tables aligned, no marks of emphasis. */
 export function renderPage(markdown: string, color: boolean): string {
   const bold = (text: string): string => (color ? `${COLOR.bold}${text}${COLOR.reset}` : text);
+  const emphasis = (text: string): string =>
+    text.replace(/\*\*([^*]+)\*\*/g, (_, word: string) => bold(word)).replace(/`([^`]+)`/g, (_, word: string) => bold(word));
   const lines: string[] = [];
   let isCode = false;
-  for (const line of markdown.trimEnd().split("\n")) {
+  let table: string[][] = [];
+  for (const line of [...markdown.trimEnd().split("\n"), ""]) {
+    if (!isCode && line.startsWith("| ")) {
+      table.push(line.slice(2, line.lastIndexOf("|")).split(" | ").map((cell) => cell.trim()));
+      continue;
+    }
+    lines.push(...tableLines(table).map(emphasis));
+    table = [];
     if (line.startsWith("```")) isCode = !isCode;
     else if (isCode) lines.push(line === "" ? "" : `        ${line}`);
     else if (/^#+ /.test(line)) lines.push(bold(line.replace(/^#+ /, "").replace(/^[a-z][^(]*$/i, (title) => title.toUpperCase())));
     else if (line === "") lines.push("");
-    else lines.push(`    ${line.replace(/^- /, "").replace(/\*\*([^*]+)\*\*/g, (_, word: string) => bold(word)).replace(/`([^`]+)`/g, (_, word: string) => bold(word))}`);
+    else lines.push(`    ${emphasis(line.replace(/^- /, ""))}`);
   }
-  return lines.join("\n");
+  return lines.slice(0, -1).join("\n");
+}
+
+/** A first cell that is long has a line of its own. */
+const CELL_MAX = 24;
+
+/** Rows of a table: the first column as wide as its texts, the line under the titles left out. */
+function tableLines(rows: readonly (readonly string[])[]): string[] {
+  const shown = rows.filter((cells) => cells.some((cell) => /[^-\s]/.test(cell)));
+  const width = (text: string): number => text.replaceAll("`", "").length;
+  const first = Math.min(CELL_MAX, Math.max(0, ...shown.map(([cell = ""]) => width(cell))));
+  return shown.flatMap(([cell = "", ...others]) => {
+    const text = others.join("  ");
+    if (text === "") return [`    ${cell}`];
+    if (width(cell) > first) return [`    ${cell}`, `    ${" ".repeat(first)}  ${text}`];
+    return [`    ${cell}${" ".repeat(first - width(cell))}  ${text}`];
+  });
 }
 
 /** False when there is no pager to show it. */
