@@ -14,6 +14,7 @@ import { parseEventlog } from "../../src/formats/eventlog.ts";
 import { formatJobId, type JobId } from "../../src/formats/fluid.ts";
 import { Rset } from "../../src/formats/rset.ts";
 import { errno, toFluxError } from "../../src/message/errno.ts";
+import { readProcess } from "../../src/os/process-tree.ts";
 import { jobid, unpack } from "../../src/message/unpack.ts";
 import { FLUX, processesBelow, userEnvironment } from "../e2e/flux.ts";
 import { jobspec } from "../shell/support.ts";
@@ -38,6 +39,10 @@ export interface SoakReport {
 
 const BROKERS = 4;
 const CORES = 16;
+/** An orderly end may take so long: jobs that run are cancelled, and get kill-timeout to go. */
+const END_MAX_MS = 20_000;
+/** The same for the jobs of one chunk to make room. */
+const STALL_MS = 30_000;
 /** More cores than the machine has: most jobs are simulated. Job ids begin above 2^53. */
 const CONFIG = `
 [resource]
@@ -97,7 +102,7 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
     for (let life = 1; life < options.lives; life++) await live(state, life);
     return { wrong: state.wrong, results: await lastLife(state), done: state.done };
   } finally {
-    for (const line of processesBelow(folder)) process.kill(Number.parseInt(line, 10), "SIGKILL");
+    for (const pid of pidsBelow(folder)) kill(pid);
     rmSync(folder, { recursive: true, force: true });
   }
 }
@@ -126,14 +131,24 @@ async function start(state: Soak): Promise<Life> {
       return child.exited;
     },
     async crash() {
-      for (let left = processesBelow(folder); left.length > 0; left = processesBelow(folder)) {
-        for (const line of left) kill(Number.parseInt(line, 10));
+      const killed = new Set<number>();
+      for (let left = pidsBelow(folder); left.length > 0; left = pidsBelow(folder)) {
+        for (const pid of left) {
+          killed.add(pid);
+          kill(pid);
+        }
         await Bun.sleep(5);
       }
+      // One that is dying is not below the folder any more, and may still have its files.
+      while ([...killed].some((pid) => (readProcess(pid)?.state ?? "Z") !== "Z")) await Bun.sleep(5);
       h.close();
       await child.exited;
     },
   };
+}
+
+function pidsBelow(folder: string): number[] {
+  return processesBelow(folder).map((line) => Number.parseInt(line, 10));
 }
 
 async function firstLine(stdout: ReadableStream<Uint8Array>): Promise<string> {
@@ -174,7 +189,9 @@ async function live(state: Soak, life: number): Promise<void> {
       isWhole = false;
       await killBroker(state, h, 1 + Math.floor(random() * (BROKERS - 1)));
     }
+    const began_ms = Date.now();
     await untilActive(h, ACTIVE_MAX);
+    if (Date.now() - began_ms > STALL_MS) state.wrong.push(`life ${life}: nothing went on for ${Date.now() - began_ms} ms after ${state.ids.length} jobs`);
   }
   options.log?.(`life ${life}: ${state.ids.length} jobs so far, ends by ${isCrash ? "SIGKILL" : "itself"}`);
   count(state, isCrash ? "crashes" : "orderly ends");
@@ -183,8 +200,10 @@ async function live(state: Soak, life: number): Promise<void> {
     state.crashes_s.push(Date.now() / 1000);
     return;
   }
+  const began_ms = Date.now();
   const code = await end();
   if (code !== 0) state.wrong.push(`life ${life} ended with exit code ${code}`);
+  if (Date.now() - began_ms > END_MAX_MS) state.wrong.push(`life ${life} took ${Date.now() - began_ms} ms to end`);
   const left = processesBelow(state.folder);
   if (left.length > 0) state.wrong.push(`life ${life} left processes behind: ${left.join("; ")}`);
 }
