@@ -4,10 +4,8 @@ import { IdSet } from "../formats/idset.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import { defineCommand, flag, list, text, UsageError } from "./command.ts";
 import { print, wrongUsage } from "./output.ts";
+import { readObjects } from "./json-input.ts";
 import { spacedJson } from "./spaced-json.ts";
-
-/** Objects of one input. */
-const INPUT_MAX_BYTES = 256 << 20;
 
 function printR(set: Rset): number {
   print(spacedJson(set.encode()));
@@ -15,34 +13,9 @@ function printR(set: Rset): number {
 }
 
 async function readAll(): Promise<Rset[]> {
-  const input = await Bun.stdin.text();
-  if (input.length > INPUT_MAX_BYTES) throw new UsageError(`stdin is larger than ${INPUT_MAX_BYTES} bytes`);
-  const sets = splitObjects(input).map((object) => Rset.parse(object));
+  const sets = (await readObjects("R object")).map((object) => Rset.parse(object));
   if (sets.length === 0) throw new UsageError("Failed to read an R object: '[' or '{' expected near end of file");
   return sets;
-}
-
-/** The texts of the JSON objects that stand one after another. Throws UsageError where something else stands. */
-export function splitObjects(input: string): string[] {
-  const objects: string[] = [];
-  let depth = 0;
-  let start = -1;
-  for (let i = 0; i < input.length; i++) {
-    const char = input[i] as string;
-    if (char === '"' && depth > 0) {
-      for (i++; i < input.length && input[i] !== '"'; i++) if (input[i] === "\\") i++;
-    } else if (char === "{" || char === "[") {
-      if (depth++ === 0) start = i;
-    } else if (char === "}" || char === "]") {
-      if (--depth === 0) objects.push(input.slice(start, i + 1));
-    } else if (depth === 0 && !/\s/.test(char)) {
-      const word = /^\S{1,20}/.exec(input.slice(i))?.[0] ?? "";
-      throw new UsageError(`Failed to read an R object: '[' or '{' expected near '${word}'`);
-    }
-    if (depth < 0) throw new UsageError(`Failed to read an R object: '[' or '{' expected near '${char}'`);
-  }
-  if (depth > 0) throw new UsageError("Failed to read an R object: it ends before its last bracket");
-  return objects;
 }
 
 async function readUnion(): Promise<Rset> {

@@ -50,13 +50,19 @@ function constraintOf({ userid, states, results, name, queues = [], constraint }
   return { and };
 }
 
-/** Jobs by id; `unknown` is called with the index of each that doesn't exist. */
-export async function findJobs(h: Flux, ids: readonly JobId[], attributes: readonly string[], unknown: (index: number) => void): Promise<JobRow[]> {
+/** Jobs by id, once they are or have been in `state`; `unknown` is called with the index of each that doesn't exist. */
+export async function findJobs(
+  h: Flux,
+  ids: readonly JobId[],
+  attributes: readonly string[],
+  unknown: (index: number) => void,
+  state?: number,
+): Promise<JobRow[]> {
   const read_s = Date.now() / 1000;
   const answers = await Promise.all(
     ids.map(async (id, index) => {
       try {
-        return await h.rpc("job-list.list-id", { id, attrs: attributes });
+        return await h.rpc("job-list.list-id", { id, attrs: attributes, ...(state === undefined ? {} : { state }) });
       } catch (err) {
         if (!isErrno(err, errno.ENOENT)) throw err;
         unknown(index);
@@ -87,7 +93,7 @@ export function parseFilters(words: readonly string[]): { states: number; result
 /** The user of --user: a name, an id, or "all". Throws UsageError. */
 export async function parseUser(word: string): Promise<number> {
   if (word === "all") return USERID_ANY;
-  if (/^\d+$/.test(word)) return Number(word);
+  if (/^\+?\d+$/.test(word)) return Number(word);
   const { userByName } = await import("../os/passwd.ts");
   const user = userByName(word);
   if (user === undefined) throw new UsageError(`Invalid user ${word} specified`);

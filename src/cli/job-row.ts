@@ -7,7 +7,7 @@ import type { OutputValue } from "../formats/outputformat.ts";
 import { describeSignal } from "../formats/signal.ts";
 import { exitCode, termSignal } from "../formats/waitstatus.ts";
 import { userName } from "../os/passwd.ts";
-import { localeIsUtf8, showJobId } from "./job-id.ts";
+import { showJobId } from "./job-id.ts";
 import { spacedJson } from "./spaced-json.ts";
 import { realText } from "./table.ts";
 
@@ -56,7 +56,7 @@ export function jobRuntime_s(row: JobRow): number {
 }
 
 function remaining_s(row: JobRow): number {
-  return number(row, "state") === STATE.RUN ? Math.max(0, number(row, "expiration") - row.read_s) : 0;
+  return isInactive(row) ? 0 : Math.max(0, number(row, "expiration") - row.read_s);
 }
 
 /** Exit code, minus a signal's number for a shell that died of it, -128 for a job canceled before it ran. */
@@ -144,18 +144,17 @@ function failureText(code: number): string {
 }
 
 const STATE_EMOJI: Readonly<Record<string, string>> = { N: "🎁", D: "🛑", P: "🚦", S: "📅", R: "🏃", C: "🗑", I: "💀" };
-const RESULT_EMOJI: Readonly<Record<string, readonly [emoji: string, ascii: string]>> = {
-  CD: ["😀", ":-)"], F: ["💩", ":'-("], CA: ["💥", "%-|"], TO: ["⌛", "(-_-)"],
-};
+const RESULT_EMOJI: Readonly<Record<string, string>> = { CD: "😀", F: "💩", CA: "💥", TO: "⌛" };
+/** As wide as an emoji. */
+const NO_EMOJI = "\u3000";
 
 function stateEmoji(row: JobRow): string {
   const short = stateAbbreviation(number(row, "state"));
-  return localeIsUtf8() ? (STATE_EMOJI[short] ?? short) : short;
+  return STATE_EMOJI[short] ?? short;
 }
 
 function resultEmoji(row: JobRow): string {
-  const known = RESULT_EMOJI[resultText(row, resultAbbreviation)];
-  return known?.[localeIsUtf8() ? 0 : 1] ?? (localeIsUtf8() ? "\u3000" : "");
+  return RESULT_EMOJI[resultText(row, resultAbbreviation)] ?? NO_EMOJI;
 }
 
 // ---- annotations

@@ -2,18 +2,18 @@
 import type { Flux } from "../client/flux.ts";
 import { resultName, STATE, USERID_ANY } from "../client/jobs.ts";
 import { parseJobId, type JobId } from "../formats/fluid.ts";
-import type { Json } from "../formats/json.ts";
+import { decodeJsonObject, type Json } from "../formats/json.ts";
 import type { OutputFormat } from "../formats/outputformat.ts";
 import { defineCommand, flag, hidden, list, optional, type OptionValues, text, UsageError, value } from "./command.ts";
 import { withFlux } from "./connect.ts";
 import { showJobId } from "./job-id.ts";
 import { findJobs, includeConstraint, type JobQuery, jobStats, listJobs, parseFilters, parseUser } from "./job-list.ts";
-import { attributesOf, jobJson, type JobRow, JOB_FIELDS, jobUri } from "./job-row.ts";
+import { attributesOf, jobJson, type JobRow, JOB_FIELDS, jobUri, toJobRow } from "./job-row.ts";
 import { integer } from "./options.ts";
 import { print, wantsColor, windowWidth, writeError } from "./output.ts";
 import { JOB_FORMATS } from "./job-formats.ts";
 import { chooseFormat } from "./named-formats.ts";
-import { fittedFormat, parseTable, printTable, withSortKeys } from "./table.ts";
+import { fittedFormat, parseTable, printTable, type TableOptions, withSortKeys } from "./table.ts";
 
 const OPTIONS = {
   all: flag("-a", "jobs in all states"),
@@ -35,6 +35,7 @@ const OPTIONS = {
   recursive: flag("-R, --recursive", "also the jobs of instances that run as jobs"),
   level: value("-L, --level N", "with --recursive: descend at most N levels", integer(0)),
   recurseAll: flag("--recurse-all", "with --recursive: also into other users' instances"),
+  fromStdin: hidden(flag("--from-stdin", "jobs as job-list describes them, from stdin")),
   threads: hidden(text("--threads N", "has no effect: instances are always asked at the same time")),
   stats: flag("--stats", "print counts first"),
   statsOnly: flag("--stats-only", "print counts only; exit 1 when no job is active"),
@@ -64,6 +65,10 @@ Examples:
     const format = await tableFormat(options);
     if (format === undefined) return 0;
     const color = wantsColor(options.color);
+    if (options.fromStdin) {
+      printTable(format, await readRows(), JOB_FIELDS, tableOptions(options, color));
+      return 0;
+    }
     return withFlux(async (h) => {
       if (options.stats || options.statsOnly) {
         const active = await printStats(h, options.queue.flatMap((word) => word.split(",")), true);
@@ -197,18 +202,27 @@ function colored(row: JobRow, line: string): string {
   return color === undefined ? line : `${color}${line}${RESET}`;
 }
 
+function tableOptions(options: Options, color: boolean): TableOptions<JobRow> {
+  const width = options.width === undefined ? undefined : tableWidth(options.width);
+  return { header: !noHeader(options), width, ...(color ? { decorate: colored } : {}) };
+}
+
+async function readRows(): Promise<JobRow[]> {
+  const { readObjects } = await import("./json-input.ts");
+  return (await readObjects("job")).map((object) => toJobRow(decodeJsonObject(object), Date.now() / 1000));
+}
+
 async function printRows(given: readonly JobRow[], format: OutputFormat, query: Query, color: boolean): Promise<void> {
   const { options } = query;
   const rows = await asked(given, query);
-  const width = options.width === undefined ? undefined : tableWidth(options.width);
-  const table = { width, ...(color ? { decorate: colored } : {}) };
-  printTable(format, rows, JOB_FIELDS, { header: !noHeader(options), ...table });
+  const table = tableOptions(options, color);
+  printTable(format, rows, JOB_FIELDS, table);
   if (!options.recursive && !options.recurseAll) return;
   const fitted = fittedFormat(format, rows, JOB_FIELDS);
   await descend(rows, query, "", 1, async (path, children, h) => {
     print("", `${path}:`);
     if (options.stats) await printStats(h, [], false);
-    printTable(fitted, await asked(children, query), JOB_FIELDS, { header: false, ...table });
+    printTable(fitted, await asked(children, query), JOB_FIELDS, { ...table, header: false });
   });
 }
 

@@ -1,4 +1,5 @@
-// Moments as people write them: "now", "+30m", "-2h", "3pm", "tomorrow 9:30", "2026-11-21 18:00", "Jun 3".
+// Moments as people write them: "now", "+30m", "-2h", "3pm", "tomorrow 9:30", "2026-11-21 18:00", "Jun 3", "2 hours ago",
+// "in a week", "last monday".
 import { parseDuration } from "../formats/fsd.ts";
 import { UsageError } from "./command.ts";
 
@@ -10,7 +11,7 @@ export function parseMoment(text: string, now_s: number = Date.now() / 1000): nu
   const word = text.trim().toLowerCase();
   if (word === "now") return now_s;
   if (/^[+-]/.test(word)) return now_s + (word[0] === "-" ? -1 : 1) * offset(word.slice(1));
-  const absolute = absoluteMoment(word, new Date(now_s * 1000));
+  const absolute = relativeMoment(word, new Date(now_s * 1000)) ?? absoluteMoment(word, new Date(now_s * 1000));
   if (absolute === undefined) throw new UsageError(`Invalid datetime: "${text}"`);
   return absolute.getTime() / 1000;
 }
@@ -21,6 +22,44 @@ function offset(text: string): number {
   } catch {
     throw new UsageError("invalid Flux standard duration");
   }
+}
+
+const COUNTS: Readonly<Record<string, number>> = { a: 1, an: 1, one: 1, two: 2, three: 3, four: 4, five: 5, six: 6, seven: 7, eight: 8, nine: 9, ten: 10 };
+/** Seconds, or months, in each. */
+const UNITS: readonly (readonly [words: RegExp, seconds: number, months: number])[] = [
+  [/^s(ecs?|econds?)?$/, 1, 0],
+  [/^m(ins?|inutes?)?$/, 60, 0],
+  [/^h(rs?|ours?)?$/, 3600, 0],
+  [/^d(ays?)?$/, 86_400, 0],
+  [/^w(ks?|eeks?)?$/, 604_800, 0],
+  [/^mon(ths?)?$/, 0, 1],
+  [/^y(rs?|ears?)?$/, 0, 12],
+];
+
+/** "2 hours ago", "in 5 minutes", "a day from now", "last week", "next monday". */
+function relativeMoment(text: string, now: Date): Date | undefined {
+  const span = /^(?:(\S+) ?(\p{L}+) (ago|from now)|in (\S+) ?(\p{L}+))$/u.exec(text.replace(/(?<=\d)(?=\p{L})/u, " ").replaceAll(/\s+/g, " "));
+  if (span !== null) return moved(now, (span[3] === "ago" ? -1 : 1) * countOf(span[1] ?? span[4] ?? ""), span[2] ?? span[5] ?? "");
+  const [, which, what = ""] = /^(last|next) (\p{L}+)$/u.exec(text) ?? [];
+  if (which === undefined) return undefined;
+  const sign = which === "last" ? -1 : 1;
+  const weekday = WEEKDAYS.indexOf(what);
+  if (weekday < 0) {
+    const there = moved(now, sign, what);
+    return there === undefined ? undefined : at(there, 0, [0, 0, 0]);
+  }
+  return at(now, (weekday - now.getDay() + 7 * (sign > 0 ? 1 : -1)) % 7 || 7 * sign, [0, 0, 0]);
+}
+
+const countOf = (word: string): number => (Object.hasOwn(COUNTS, word) ? (COUNTS[word] ?? 0) : Number(word));
+
+function moved(now: Date, count: number, unit: string): Date | undefined {
+  const found = UNITS.find(([words]) => words.test(unit));
+  if (found === undefined || Number.isNaN(count)) return undefined;
+  const [, seconds, months] = found;
+  const there = new Date(now.getTime() + count * seconds * 1000);
+  there.setMonth(there.getMonth() + count * months);
+  return there;
 }
 
 function absoluteMoment(text: string, now: Date): Date | undefined {

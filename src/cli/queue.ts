@@ -7,7 +7,6 @@ import { errno, FluxError, isErrno } from "../message/errno.ts";
 import { arr, bool, int, opt, str, unpack } from "../message/unpack.ts";
 import { defineCommand, flag, hidden, list as listOption, text, UsageError, value } from "./command.ts";
 import { withFlux } from "./connect.ts";
-import { localeIsUtf8 } from "./job-id.ts";
 import { print } from "./output.ts";
 import { fetchResources, queueResources, type ResourceSets, setOfState } from "./resource/sets.ts";
 import { chooseFormat, type NamedFormats } from "./named-formats.ts";
@@ -270,7 +269,7 @@ function limit(row: QueueRow, bound: "min" | "max", what: Counted): number {
 
 const unlimited = (n: number): string => (n === Number.POSITIVE_INFINITY ? "inf" : String(n));
 
-const mark = (yes: boolean, ascii: boolean): string => (ascii || !localeIsUtf8() ? (yes ? "y" : "n") : yes ? "✔" : "✗");
+const mark = (yes: boolean, ascii: boolean): string => (ascii ? (yes ? "y" : "n") : yes ? "✔" : "✗");
 
 type QueueField = readonly [heading: string, value: (row: QueueRow) => OutputValue];
 

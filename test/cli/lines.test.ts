@@ -14,7 +14,7 @@ import { columns, cut } from "../../src/cli/kvs/dir.ts";
 import { normalKey, treeobjText } from "../../src/cli/kvs/request.ts";
 import { MAN_PAGES } from "../../src/cli/man-pages.ts";
 import { lookUp } from "../../src/cli/overlay.ts";
-import { splitObjects } from "../../src/cli/R.ts";
+import { splitObjects } from "../../src/cli/json-input.ts";
 import { formatRawJson, memberOf, parseRawJson } from "../../src/cli/raw-json.ts";
 import { startLines } from "../../src/cli/startlog.ts";
 import { Hostlist } from "../../src/formats/hostlist.ts";
@@ -119,10 +119,10 @@ test("host lists combine", () => {
 });
 
 test("JSON objects one after another come apart", () => {
-  expect(splitObjects('{"a":"}{"}\n [1] {"b":"\\""}')).toEqual(['{"a":"}{"}', "[1]", '{"b":"\\""}']);
-  expect(() => splitObjects("bad")).toThrow("'[' or '{' expected near 'bad'");
-  expect(() => splitObjects("{} }")).toThrow();
-  expect(() => splitObjects('{"a"')).toThrow();
+  expect(splitObjects('{"a":"}{"}\n [1] {"b":"\\""}', "object")).toEqual(['{"a":"}{"}', "[1]", '{"b":"\\""}']);
+  expect(() => splitObjects("bad", "object")).toThrow("'[' or '{' expected near 'bad'");
+  expect(() => splitObjects("{} }", "object")).toThrow();
+  expect(() => splitObjects('{"a"', "object")).toThrow();
 });
 
 test("overlay lookup turns ranks into hosts and back", () => {

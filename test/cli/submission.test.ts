@@ -145,6 +145,16 @@ test("moments", () => {
   const now = new Date(2026, 10, 21, 14, 30).getTime() / 1000; // a Saturday
   const local = (...parts: [number, number, number, number?, number?]): number => new Date(...parts).getTime() / 1000;
   expect(parseMoment("now", now)).toBe(now);
+  expect(parseMoment("2 hours ago", now)).toBe(now - 7200);
+  expect(parseMoment("an hour from now", now)).toBe(now + 3600);
+  expect(parseMoment("in 30s", now)).toBe(now + 30);
+  expect(parseMoment("1h ago", now)).toBe(now - 3600);
+  expect(parseMoment("a year ago", now)).toBe(now - 365 * 86_400);
+  expect(parseMoment("last week", now)).toBe(local(2026, 10, 14, 0, 0));
+  expect(parseMoment("last monday", now)).toBe(local(2026, 10, 16, 0, 0));
+  expect(parseMoment("last saturday", now)).toBe(local(2026, 10, 14, 0, 0));
+  expect(parseMoment("next monday", now)).toBe(local(2026, 10, 23, 0, 0));
+  expect(() => parseMoment("many hours ago", now)).toThrow("Invalid datetime");
   expect(parseMoment("+1.5h", now)).toBe(now + 5400);
   expect(parseMoment("-2m", now)).toBe(now - 120);
   expect(parseMoment("3pm", now)).toBe(local(2026, 10, 21, 15, 0));

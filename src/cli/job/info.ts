@@ -79,7 +79,7 @@ export const id = defineCommand({
       } catch {
         throw new UsageError(`${word}: malformed input`);
       }
-      print(formatJobId(parsed, form as JobIdForm));
+      print(form === "f58" ? showJobId(parsed) : formatJobId(parsed, form as JobIdForm));
     }
     return 0;
   },
@@ -146,16 +146,18 @@ export const listIds = defineCommand({
   name: "list-ids",
   style: "getopt",
   summary: "print some jobs as JSON, one a line",
-  usage: "id ...",
-  async run({ args }) {
-    if (args.length === 0) throw wrongUsage("flux job list-ids id ...");
+  usage: "[OPTIONS] id ...",
+  options: { waitState: text("-W, --wait-state STATE", "once they are or have been in this state") },
+  async run({ options, args }) {
+    if (args.length === 0) throw wrongUsage("flux job list-ids [OPTIONS] id ...");
+    const state = options.waitState === undefined ? undefined : parseStates(options.waitState);
     const ids = args.map(jobIdArgument);
     return withFlux(async (h) => {
       let missing = 0;
       const rows = await findJobs(h, ids, ["all"], (index) => {
         missing++;
         writeError(`flux-job: ${args[index]}: No such job\n`);
-      });
+      }, state);
       print(...rows.map((row) => spacedJson(row.info, false)));
       return missing > 0 ? 1 : 0;
     });

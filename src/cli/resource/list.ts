@@ -3,13 +3,13 @@ import { IdSet } from "../../formats/idset.ts";
 import { isJsonObject, type JsonObject } from "../../formats/json.ts";
 import { type OutputValue, textOf } from "../../formats/outputformat.ts";
 import { Rset, rsetShort } from "../../formats/rset.ts";
-import { defineCommand, flag, list as listOption, type OptionValues, text, UsageError } from "../command.ts";
+import { defineCommand, flag, hidden, list as listOption, type OptionValues, text, UsageError } from "../command.ts";
 import { withFlux } from "../connect.ts";
 import { print } from "../output.ts";
 import { spacedJson } from "../spaced-json.ts";
 import { chooseFormat, type FormatSource, type NamedFormats, userSettings } from "../named-formats.ts";
 import { type Fields, parseTable, printTable } from "../table.ts";
-import { fetchResources, FORMAT_TABLES, queueRanks, queueRequirements, RESOURCE_STATES, type ResourceSets, type ResourceState, setOfState, sliceSets, targetRanks } from "./sets.ts";
+import { decodeSets, fetchResources, FORMAT_TABLES, INPUT_OPTIONS, queueRanks, queueRequirements, readInput, RESOURCE_STATES, type ResourceSets, type ResourceState, setOfState, sliceSets, targetRanks } from "./sets.ts";
 
 const START = "{state:>10} ?+:{queue:<5} ?:{propertiesx:<10.10+} {nnodes:>6} +:{ncores:>6} ";
 const FORMATS: NamedFormats = {
@@ -60,6 +60,7 @@ const TARGET_OPTIONS = {
   states: text("-s, --states STATE,...", "resources in these states: all, up, down, allocated, free"),
   include: text("-i, --include TARGETS", "only these hosts or ranks"),
   queue: listOption("-q, --queue QUEUE,...", "only these queues"),
+  ...INPUT_OPTIONS,
 } as const;
 type TargetOptions = OptionValues<typeof TARGET_OPTIONS>;
 
@@ -73,6 +74,12 @@ function statesOf({ states }: TargetOptions, initial: readonly ResourceState[]):
 }
 
 const queuesOf = ({ queue }: TargetOptions): string[] => queue.flatMap((word) => word.split(","));
+
+async function resourcesOf(options: TargetOptions): Promise<{ sets: ResourceSets; config: JsonObject }> {
+  if (!options.fromStdin) return withFlux(fetchResources);
+  const { answer, config } = await readInput(options);
+  return { sets: decodeSets(answer), config };
+}
 
 function narrowed(sets: ResourceSets, config: JsonObject, options: TargetOptions): ResourceSets {
   let result = sets;
@@ -130,27 +137,23 @@ export const list = defineCommand({
     if (chosenFormat === undefined) return 0;
     const states = statesOf(options, ["free", "allocated", "down"]);
     const format = parseTable(chosenFormat, FIELDS);
-    const hidden = (await userSettings(SOURCE))[HIDDEN_QUEUES] ?? [];
-    return withFlux(async (h) => {
-      const { sets, config } = await fetchResources(h);
-      const chosen = narrowed(sets, config, options);
-      const skip = (options.skipEmpty || options.include !== undefined) && !options.noSkipEmpty;
-      const each = states.flatMap((state) => rowsOf(state, setOfState(chosen, state), config, queuesOf(options), hidden as readonly string[]));
-      const rows = combined(each, format.columns.map((column) => column.field));
-      printTable(format, skip ? rows.filter((row) => !row.set.isEmpty) : rows, FIELDS, { header: !options.noHeader });
-      return 0;
-    });
+    const hiddenQueues = (await userSettings(SOURCE))[HIDDEN_QUEUES] ?? [];
+    const { sets, config } = await resourcesOf(options);
+    const chosen = narrowed(sets, config, options);
+    const skip = (options.skipEmpty || options.include !== undefined) && !options.noSkipEmpty;
+    const each = states.flatMap((state) => rowsOf(state, setOfState(chosen, state), config, queuesOf(options), hiddenQueues as readonly string[]));
+    const rows = combined(each, format.columns.map((column) => column.field));
+    printTable(format, skip ? rows.filter((row) => !row.set.isEmpty) : rows, FIELDS, { header: !options.noHeader });
+    return 0;
   },
 });
 
 /** The resources of some states together. */
 async function chosenSet(options: TargetOptions, initial: readonly ResourceState[]): Promise<Rset> {
   const states = statesOf(options, initial);
-  return withFlux(async (h) => {
-    const { sets, config } = await fetchResources(h);
-    const chosen = narrowed(sets, config, options);
-    return states.map((state) => setOfState(chosen, state)).reduce((a, b) => a.union(b), new Rset());
-  });
+  const { sets, config } = await resourcesOf(options);
+  const chosen = narrowed(sets, config, options);
+  return states.map((state) => setOfState(chosen, state)).reduce((a, b) => a.union(b), new Rset());
 }
 
 export const info = defineCommand({
@@ -158,7 +161,7 @@ export const info = defineCommand({
   style: "argparse",
   summary: "count nodes, cores and GPUs",
   usage: "[-s STATE,...] [-i TARGETS] [-q QUEUE,...]",
-  options: TARGET_OPTIONS,
+  options: { ...TARGET_OPTIONS, noSkipEmpty: hidden(flag("--no-skip-empty", "has no effect: there is one line")) },
   async run({ options }) {
     const set = await chosenSet(options, ["all"]);
     print(`${set.nnodes} Nodes, ${set.ncores} Cores, ${set.ngpus} GPUs`);

@@ -1,12 +1,14 @@
 // The resources of an instance as the scheduler sees them: all, down and allocated (RFC 20), whole or of a queue.
+import { readFileSync } from "node:fs";
 import type { Flux } from "../../client/flux.ts";
 import { matchConstraint } from "../../formats/constraint.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { IdSet } from "../../formats/idset.ts";
-import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
+import { decodeJsonObject, isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
 import { Rset } from "../../formats/rset.ts";
 import { errno, isErrno } from "../../message/errno.ts";
-import { UsageError } from "../command.ts";
+import { flag, hidden, type OptionValues, text, UsageError } from "../command.ts";
+import { readObjects } from "../json-input.ts";
 
 /** Tables of the file flux-resource.toml, for named formats. */
 export const FORMAT_TABLES = ["list", "status", "drain"] as const;
@@ -31,8 +33,28 @@ export function decodeRset(value: Json | undefined): Rset {
 /** What there is, and the configuration, in one round trip. */
 export async function fetchResources(h: Flux): Promise<{ sets: ResourceSets; config: JsonObject }> {
   const [status, config] = await Promise.all([schedulerStatus(h), h.rpc("config.get")]);
+  return { sets: decodeSets(status), config };
+}
+
+/** A response of resource.sched-status. */
+export function decodeSets(status: JsonObject): ResourceSets {
   const all = decodeRset(status["all"]);
-  return { sets: { all, down: withProperties(decodeRset(status["down"]), all), allocated: withProperties(decodeRset(status["allocated"]), all) }, config };
+  return { all, down: withProperties(decodeRset(status["down"]), all), allocated: withProperties(decodeRset(status["allocated"]), all) };
+}
+
+/** Options, for tests of what is shown: answers of services from stdin, and a configuration from a file. */
+export const INPUT_OPTIONS = {
+  fromStdin: hidden(flag("--from-stdin", "read the answer of the service from stdin")),
+  configFile: hidden(text("--config-file FILE", "with --from-stdin: the configuration, as JSON")),
+} as const;
+export type InputOptions = OptionValues<typeof INPUT_OPTIONS>;
+
+/** What --from-stdin stands for. Throws UsageError. */
+export async function readInput({ configFile }: InputOptions): Promise<{ answer: JsonObject; config: JsonObject }> {
+  const [object] = await readObjects("object");
+  const answer = object === undefined ? {} : decodeJsonObject(object);
+  const config = configFile === undefined ? {} : decodeJsonObject(readFileSync(configFile, "utf8"));
+  return { answer, config };
 }
 
 async function schedulerStatus(h: Flux): Promise<JsonObject> {

@@ -8,11 +8,10 @@ import type { Rset } from "../../formats/rset.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 import { counter, defineCommand, flag, list as listOption, optional, text, UsageError } from "../command.ts";
 import { withFlux } from "../connect.ts";
-import { localeIsUtf8 } from "../job-id.ts";
 import { wantsColor, writeError } from "../output.ts";
 import { chooseFormat, type NamedFormats } from "../named-formats.ts";
 import { type Fields, parseTable, printTable } from "../table.ts";
-import { decodeRset, FORMAT_TABLES, queueRanks, targetRanks } from "./sets.ts";
+import { decodeRset, FORMAT_TABLES, INPUT_OPTIONS, type InputOptions, queueRanks, readInput, targetRanks } from "./sets.ts";
 
 const STATES = ["all", "online", "avail", "offline", "exclude", "drain", "draining", "drained", "torpid", "allocated", "housekeeping"] as const;
 type NodeState = "avail" | "exclude" | "allocated" | "torpid" | "housekeeping" | "draining" | "drained";
@@ -44,7 +43,7 @@ interface Row {
   readonly reason: string;
 }
 
-const mark = (yes: boolean, ascii: boolean): string => (ascii || !localeIsUtf8() ? (yes ? "y" : "n") : yes ? "✔" : "✗");
+const mark = (yes: boolean, ascii: boolean): string => (ascii ? (yes ? "y" : "n") : yes ? "✔" : "✗");
 
 const FIELD_TABLE: Readonly<Record<string, readonly [heading: string, value: (row: Row) => OutputValue]>> = {
   state: ["STATE", (row) => (row.online ? row.state : `${row.state}*`)],
@@ -88,13 +87,29 @@ async function optionalAnswer(answer: Promise<JsonObject>): Promise<JsonObject> 
   }
 }
 
-async function fetchStatus(h: Flux, include: string | undefined, queues: readonly string[]): Promise<NodeStatus> {
+interface Answers {
+  readonly status: JsonObject;
+  readonly scheduler: JsonObject;
+  readonly stats: JsonObject;
+  readonly config: JsonObject;
+}
+
+async function fetchAnswers(h: Flux): Promise<Answers> {
   const [status, scheduler, stats, config] = await Promise.all([
     h.rpc("resource.status", undefined, { nodeid: 0 }),
     optionalAnswer(h.rpc("resource.sched-status", undefined, { nodeid: 0 })),
     optionalAnswer(h.rpc("job-manager.stats-get", undefined, { nodeid: 0 })),
-    queues.length > 0 ? h.rpc("config.get") : Promise.resolve({}),
+    h.rpc("config.get"),
   ]);
+  return { status, scheduler, stats, config };
+}
+
+async function readAnswers(input: InputOptions): Promise<Answers> {
+  const { answer, config } = await readInput(input);
+  return { status: answer, scheduler: {}, stats: {}, config };
+}
+
+function nodeStatus({ status, scheduler, stats, config }: Answers, include: string | undefined, queues: readonly string[]): NodeStatus {
   const all = decodeRset(status["R"]);
   let shown = all.ranks;
   if (queues.length > 0) shown = shown.intersect(queues.map((queue) => queueRanks(all, config, queue)).reduce((a, b) => a.union(b), IdSet.of()));
@@ -179,16 +194,16 @@ interface StatusTable {
   readonly include: string | undefined;
   readonly queues: readonly string[];
   readonly header: boolean;
+  readonly input?: InputOptions;
 }
 
-async function showStatus({ format, states, skipEmpty, include, queues, header }: StatusTable): Promise<number> {
-  return withFlux(async (h) => {
-    const status = await fetchStatus(h, include, queues);
-    const columns = format.columns.map(({ field }) => field);
-    const rows = statusRows(status, states, columns).filter((row) => row.hosts.length > 0 || (!skipEmpty && (row.online || states.has("offline"))));
-    printTable(format, rows, FIELDS, { header });
-    return 0;
-  });
+async function showStatus({ format, states, skipEmpty, include, queues, header, input }: StatusTable): Promise<number> {
+  const answers = input?.fromStdin === true ? await readAnswers(input) : await withFlux(fetchAnswers);
+  const status = nodeStatus(answers, include, queues);
+  const columns = format.columns.map(({ field }) => field);
+  const rows = statusRows(status, states, columns).filter((row) => row.hosts.length > 0 || (!skipEmpty && (row.online || states.has("offline"))));
+  printTable(format, rows, FIELDS, { header });
+  return 0;
 }
 
 /** undefined when something was printed instead of a table. */
@@ -220,6 +235,7 @@ export const status = defineCommand({
     ...SHOW_OPTIONS,
     states: text("-s, --states STATE,...", `only nodes in these states: ${STATES.join(", ")}`),
     skipEmpty: flag("--skip-empty", "leave out empty lines even with --states"),
+    ...INPUT_OPTIONS,
   },
   async run({ options }) {
     if (options.states === "help") {
@@ -236,6 +252,7 @@ export const status = defineCommand({
       include: options.include,
       queues: options.queue.flatMap((word) => word.split(",")),
       header: !options.noHeader,
+      input: options,
     });
   },
 });
