@@ -94,7 +94,7 @@ async function openPipeline(kind: "validator" | "frobnicator", names: readonly s
   }
 }
 
-/** Exit code 1 when a jobspec of --jobspec-only was refused. */
+/** Exit code 1 when a jobspec of --jobspec-only was refused. Throws UsageError for a line that is no job. */
 async function processLines(kind: "validator" | "frobnicator", pipeline: Pipeline, jobspecOnly: boolean): Promise<number> {
   let refused = false;
   for await (const line of createInterface({ input: process.stdin, crlfDelay: Infinity })) {
@@ -108,8 +108,8 @@ async function processLines(kind: "validator" | "frobnicator", pipeline: Pipelin
 }
 
 async function answerTo(kind: "validator" | "frobnicator", pipeline: Pipeline, line: string, jobspecOnly: boolean): Promise<JsonObject> {
+  const job = parseJob(line, jobspecOnly);
   try {
-    const job = parseJob(line, jobspecOnly);
     if (kind === "frobnicator") return { data: await pipeline.frobnicate(job), errnum: 0 };
     await pipeline.validate(job);
     return { errnum: 0 };
@@ -119,7 +119,12 @@ async function answerTo(kind: "validator" | "frobnicator", pipeline: Pipeline, l
 }
 
 function parseJob(line: string, jobspecOnly: boolean): IngestJob {
-  const value = decodeJsonObject(line);
+  let value: JsonObject;
+  try {
+    value = decodeJsonObject(line);
+  } catch (err) {
+    throw new UsageError(toFluxError(err).message);
+  }
   if (jobspecOnly) return { jobspec: value, userid: getuid(), urgency: URGENCY_DEFAULT, flags: 0 };
   for (const key of ["jobspec", "userid", "flags", "urgency"]) {
     if (!Object.hasOwn(value, key)) throw new UsageError("Missing keys in input. Did you mean to use --jobspec-only?");

@@ -135,7 +135,8 @@ function checkTaskCount(count: unknown, field: string, version: number): void {
     );
 }
 
-function checkTasks(value: unknown, version: number, labels: ReadonlySet<string>): void {
+/** A slot need not exist: stock Flux takes such jobspecs, which have one anyway. */
+function checkTasks(value: unknown, version: number): void {
   if (!Array.isArray(value) || value.length === 0) throw fieldError(WHAT, "tasks", "must be a list of at least one task");
   if (version === 1 && value.length > 1) throw fieldError(WHAT, "tasks", "must be exactly one in version 1");
   value.forEach((task: unknown, i) => {
@@ -148,7 +149,6 @@ function checkTasks(value: unknown, version: number, labels: ReadonlySet<string>
       if (typeof word !== "string") throw fieldError(WHAT, `${at}.command[${j}]`, "must be a string");
     });
     if (typeof slot !== "string") throw fieldError(WHAT, `${at}.slot`, "must be a string");
-    if (!labels.has(slot)) throw fieldError(WHAT, `${at}.slot`, `"${slot}" is the label of no slot`);
     checkTaskCount(count, `${at}.count`, version);
     if (attributes !== undefined && !isJsonObject(attributes)) throw fieldError(WHAT, `${at}.attributes`, "must be an object");
     if (distribution !== undefined && typeof distribution !== "string")
@@ -213,7 +213,7 @@ export function parseJobspec(input: unknown): Jobspec {
   if (!positive(version)) throw fieldError(WHAT, "version", "must be a positive integer");
   const seen = { vertices: 0, labels: new Set<string>() };
   checkResources(resources, "resources", version, 0, seen);
-  checkTasks(tasks, version, seen.labels);
+  checkTasks(tasks, version);
   if (!isJsonObject(attributes)) throw fieldError(WHAT, "attributes", "must be an object");
   for (const name of Object.keys(attributes)) {
     if (name !== "system" && name !== "user") throw fieldError(WHAT, `attributes.${name}`, "unknown member");

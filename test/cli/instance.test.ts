@@ -206,6 +206,13 @@ test("a broker that isn't there, and options that aren't", async () => {
   expect(await flux("ping", "-c", "x", "0")).toMatchObject({ code: 1, err: expect.stringContaining("invalid value 'x' for --count") });
 });
 
+test("the owner acts as a user", async () => {
+  const guest = { FLUX_HANDLE_USERID: "12345", FLUX_HANDLE_ROLEMASK: "0x2" };
+  expect(await collect(start(["setattr", "-f", "x", "y"], "", guest))).toMatchObject({ code: 1, err: expect.stringContaining("Request requires owner credentials") });
+  expect((await collect(start(["ping", "--userid", "-c1", "0"], "", guest))).out).toContain("userid=12345 rolemask=0x2");
+  expect(await collect(start(["ping", "-c1", "0"], "", { FLUX_HANDLE_USERID: "me" }))).toMatchObject({ code: 1, err: expect.stringContaining("FLUX_HANDLE_USERID must be a number") });
+});
+
 test("commands that need no broker", async () => {
   const encode = await flux("R", "encode", "-r0-1", "-c0-3", "-Hn[0-1]", "-pbig:1");
   expect(encode.out).toBe(

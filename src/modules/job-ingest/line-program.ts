@@ -169,7 +169,7 @@ export class LineProgram {
   #ended(child: Child): void {
     if (this.#child !== child) return;
     this.#child = undefined;
-    this.#refuseAll("it ended before it answered", errno.EINVAL);
+    this.#refuseAll("it unexpectedly exited before it answered", errno.EINVAL);
   }
 
   #refuseAll(text: string, code: number): void {

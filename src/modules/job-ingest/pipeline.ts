@@ -1,6 +1,6 @@
 // Pipeline: what happens to a jobspec between its submission and its id: frobnicators change it, then validators look at
 // it. One plugin that answers at once costs a call; where all do, so does the pipeline.
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { basename, extname, isAbsolute } from "node:path";
 import type { LogLevel } from "../../client/log.ts";
 import type { Flux } from "../../client/flux.ts";
@@ -187,7 +187,7 @@ const SOURCE = /\.[cm]?[jt]s$/;
 /** A path that is not one of a source file. Throws FluxError ENOENT. */
 function isProgram(name: string): boolean {
   if (!name.includes("/") || SOURCE.test(name)) return false;
-  if (!isAbsolute(name) || !existsSync(name)) throw new FluxError(errno.ENOENT, `plugin '${name}' not found`);
+  if (!isAbsolute(name) || statSync(name, { throwIfNoEntry: false })?.isFile() !== true) throw new FluxError(errno.ENOENT, `plugin '${name}' not found`);
   return true;
 }
 

@@ -82,7 +82,7 @@ done
   const results = await Promise.allSettled(["yes", "no", "yes", "nonsense", "yes"].map(ask));
   expect(results.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled", "rejected", "fulfilled"]);
   expect((results[1] as PromiseRejectedResult).reason).toMatchObject({ errno: errno.EACCES, message: "not you" });
-  expect(await ask("die").catch((err: Error) => err.message)).toContain("it ended before it answered");
+  expect(await ask("die").catch((err: Error) => err.message)).toContain("it unexpectedly exited before it answered");
   expect(await ask("yes")).toEqual({ word: "yes" });
   expect(pipeline.stats()["validator"]).toMatchObject({ running: 1, requests: 7, errors: 3, backlog: 0 });
 });
@@ -92,7 +92,7 @@ test("a program that does not read can hold only so much", async () => {
   const waiting = Promise.resolve(pipeline.process(job({ text: "x".repeat(600) }), true)).catch((err: FluxError) => err.message);
   expect(await Promise.resolve(pipeline.process(job({ text: "x".repeat(600) }), true)).catch((err: FluxError) => err.errno)).toBe(errno.ENOBUFS);
   pipeline.close();
-  expect(await waiting).toContain("it ended before it answered");
+  expect(await waiting).toContain("it unexpectedly exited before it answered");
 });
 
 /** A program with a clock of its own; `logged` has what it writes to stderr too. */
