@@ -2,6 +2,7 @@
 import type { Flux } from "../client/flux.ts";
 import { isJsonObject, type Json, type JsonObject } from "../formats/json.ts";
 import { parseDuration } from "../formats/fsd.ts";
+import { queueTables } from "../formats/queue-config.ts";
 import type { OutputValue } from "../formats/outputformat.ts";
 import { errno, FluxError, isErrno } from "../message/errno.ts";
 import { arr, bool, int, opt, str, unpack } from "../message/unpack.ts";
@@ -17,6 +18,9 @@ interface QueueStatus {
   readonly start: boolean;
   readonly disable_reason: string | undefined;
   readonly stop_reason: string | undefined;
+  /** Why a started queue does not schedule: "scheduler", "parent". */
+  readonly blocked: string | undefined;
+  readonly parent: string | undefined;
 }
 
 /** The service's words after the subcommand's name. */
@@ -35,7 +39,7 @@ export async function queueNames(h: Flux): Promise<string[]> {
 export async function queueStatus(h: Flux, name: string | undefined): Promise<QueueStatus> {
   const request = name === undefined ? {} : { name };
   const answer = await named("status", h.rpc("job-manager.queue-status", request, { nodeid: 0 }));
-  return unpack(answer, { enable: bool, start: bool, disable_reason: opt(str), stop_reason: opt(str) });
+  return unpack(answer, { enable: bool, start: bool, disable_reason: opt(str), stop_reason: opt(str), blocked: opt(str), parent: opt(str) });
 }
 
 type Show = (name: string | undefined, status: QueueStatus) => string[];
@@ -222,7 +226,7 @@ interface QueueRow {
   readonly resources: ResourceSets;
 }
 
-const START = "?:{queuem:<8.8} {color_enabled}{enabled:>2}{color_off} {color_started}{started:>2}{color_off} ";
+const START = "?:{queuem:<8.8} ?:{parent:<8.8} {color_enabled}{enabled:>2}{color_off} {color_started}{started:>2}{color_off} ";
 const LIMITS = "{defaults.timelimit!F:>8} {limits.timelimit!F:>8} ";
 const FORMATS: NamedFormats = {
   default: {
@@ -242,6 +246,7 @@ const FORMATS: NamedFormats = {
 type Counted = "nnodes" | "ncores" | "ngpus";
 const COUNTED: readonly Counted[] = ["nnodes", "ncores", "ngpus"];
 const GREEN = "\x1b[01;32m";
+const YELLOW = "\x1b[01;33m";
 const RED = "\x1b[01;31m";
 const OFF = "\x1b[0;0m";
 
@@ -253,7 +258,7 @@ function member(object: Json | undefined, path: string): Json | undefined {
 
 /** A setting of a queue's policy, else of the instance's. */
 function policy(row: QueueRow, path: string): Json | undefined {
-  return member(row.config, `queues.${row.name}.policy.${path}`) ?? member(row.config, `policy.${path}`);
+  return member(queueTables(row.config).get(row.name), `policy.${path}`) ?? member(row.config, `policy.${path}`);
 }
 
 function duration(given: Json | undefined): OutputValue {
@@ -271,19 +276,27 @@ const unlimited = (n: number): string => (n === Number.POSITIVE_INFINITY ? "inf"
 
 const mark = (yes: boolean, ascii: boolean): string => (ascii ? (yes ? "y" : "n") : yes ? "✔" : "✗");
 
+/** Started, stopped, or waiting for its parent. */
+function schedule({ start, blocked }: QueueStatus): { word: string; glyph: string; ascii: string; color: string } {
+  if (start) return { word: "started", glyph: "✔", ascii: "y", color: GREEN };
+  if (blocked === "parent") return { word: "stopped (parent)", glyph: "⏸", ascii: "p", color: YELLOW };
+  return { word: "stopped", glyph: "✗", ascii: "n", color: RED };
+}
+
 type QueueField = readonly [heading: string, value: (row: QueueRow) => OutputValue];
 
 const QUEUE_FIELDS: Record<string, QueueField> = {
   queue: ["QUEUE", (row) => row.name],
   queuem: ["QUEUE", (row) => (row.name !== "" && row.isDefault ? `${row.name}*` : row.name)],
   submission: ["SUBMIT", (row) => (row.status.enable ? "enabled" : "disabled")],
-  scheduling: ["SCHED", (row) => (row.status.start ? "started" : "stopped")],
+  parent: ["PARENT", (row) => row.status.parent ?? ""],
+  scheduling: ["SCHED", (row) => schedule(row.status).word],
   enabled: ["EN", (row) => mark(row.status.enable, false)],
-  started: ["ST", (row) => mark(row.status.start, false)],
+  started: ["ST", (row) => schedule(row.status).glyph],
   "enabled.ascii": ["EN", (row) => mark(row.status.enable, true)],
-  "started.ascii": ["ST", (row) => mark(row.status.start, true)],
+  "started.ascii": ["ST", (row) => schedule(row.status).ascii],
   color_enabled: ["", (row) => (row.status.enable ? GREEN : RED)],
-  color_started: ["", (row) => (row.status.start ? GREEN : RED)],
+  color_started: ["", (row) => schedule(row.status).color],
   color_off: ["", () => OFF],
   "defaults.timelimit": ["TDEFAULT", (row) => duration(policy(row, "jobspec.defaults.system.duration"))],
   "limits.timelimit": ["TLIMIT", (row) => duration(policy(row, "limits.duration"))],

@@ -1,7 +1,8 @@
 // flux resource list, info, R: the resources that the scheduler has, by state, queue and properties.
 import { IdSet } from "../../formats/idset.ts";
-import { isJsonObject, type JsonObject } from "../../formats/json.ts";
+import type { JsonObject } from "../../formats/json.ts";
 import { type OutputValue, textOf } from "../../formats/outputformat.ts";
+import { parentQueue, queueTables } from "../../formats/queue-config.ts";
 import { Rset, rsetShort } from "../../formats/rset.ts";
 import { defineCommand, flag, hidden, list as listOption, type OptionValues, text, UsageError } from "../command.ts";
 import { withFlux } from "../connect.ts";
@@ -91,8 +92,11 @@ function narrowed(sets: ResourceSets, config: JsonObject, options: TargetOptions
 
 /** One row for all nodes of a state that differ neither in queues nor in properties. */
 function rowsOf(state: ResourceState, set: Rset, config: JsonObject, only: readonly string[], hidden: readonly string[]): Row[] {
-  const defined = isJsonObject(config["queues"]) ? Object.keys(config["queues"]) : [];
-  const shown = defined.filter((name) => (only.length > 0 ? only.includes(name) : !hidden.includes(name)));
+  const queues = queueTables(config);
+  const defined = [...queues.keys()];
+  // A virtual queue has no nodes of its own.
+  const isHidden = (name: string): boolean => hidden.includes(name) || parentQueue(queues.get(name)) !== undefined;
+  const shown = defined.filter((name) => (only.length > 0 ? only.includes(name) : !isHidden(name)));
   if (set.isEmpty) return (shown.length === 0 ? [""] : shown).map((queue) => ({ state, set, queue, own: "" }));
   const groups = new Map<string, { queue: string; own: string; ranks: IdSet }>();
   for (const rank of set.ranks) {

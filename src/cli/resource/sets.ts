@@ -5,6 +5,7 @@ import { matchConstraint } from "../../formats/constraint.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { IdSet } from "../../formats/idset.ts";
 import { decodeJsonObject, isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
+import { queueTables } from "../../formats/queue-config.ts";
 import { Rset } from "../../formats/rset.ts";
 import { errno, isErrno } from "../../message/errno.ts";
 import { flag, hidden, type OptionValues, text, UsageError } from "../command.ts";
@@ -98,9 +99,8 @@ export function sliceSets({ all, down, allocated }: ResourceSets, ranks: IdSet):
 
 /** Properties that a queue requires of its nodes; undefined for a queue that doesn't exist. */
 export function queueRequirements(config: JsonObject, queue: string): readonly string[] | undefined {
-  const queues = config["queues"];
-  const found = isJsonObject(queues) ? queues[queue] : undefined;
-  if (!isJsonObject(found)) return undefined;
+  const found = queueTables(config).get(queue);
+  if (found === undefined) return undefined;
   return Array.isArray(found["requires"]) ? (found["requires"] as readonly Json[]).map(String) : [];
 }
 

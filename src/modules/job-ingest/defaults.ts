@@ -2,6 +2,7 @@
 // properties that its queue requires (RFC 33). Pure.
 import { parseDuration } from "../../formats/fsd.ts";
 import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
+import { queueTables } from "../../formats/queue-config.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 
 export type ApplyDefaults = (jobspec: JsonObject) => JsonObject;
@@ -16,7 +17,7 @@ export function createDefaults(config: JsonObject): ApplyDefaults | undefined {
   if (typeof defaultQueue === "string" && !Object.hasOwn(queues, defaultQueue)) {
     throw new FluxError(errno.EINVAL, `default queue '${defaultQueue}' must be in [queues]`);
   }
-  const byQueue = new Map(Object.entries(queues).map(([name, queue]) => [name, { ...general, ...defaultsOf(isJsonObject(queue) ? queue : {}, `queues.${name}.policy`) }]));
+  const byQueue = new Map(Array.from(queueTables(config), ([name, queue]) => [name, { ...general, ...defaultsOf(queue, `queues.${name}.policy`) }]));
   return (jobspec) => {
     const queue = queueOf(jobspec) ?? defaultQueue;
     if (queue === undefined && byQueue.size > 0) throw new FluxError(errno.EINVAL, "no queue specified");
@@ -29,13 +30,13 @@ export function createDefaults(config: JsonObject): ApplyDefaults | undefined {
 
 /** A function that adds what the job's queue requires of nodes; undefined when there are no queues. */
 export function createConstraints(config: JsonObject): ApplyDefaults | undefined {
-  const { queues } = config;
-  if (!isJsonObject(queues) || Object.keys(queues).length === 0) return undefined;
+  const queues = queueTables(config);
+  if (queues.size === 0) return undefined;
   return (jobspec) => {
     const queue = queueOf(jobspec);
     if (queue === undefined) return jobspec;
-    if (!Object.hasOwn(queues, queue)) throw new FluxError(errno.EINVAL, `Invalid queue '${queue}' specified`);
-    return withRequired(jobspec, queues[queue]);
+    if (!queues.has(queue)) throw new FluxError(errno.EINVAL, `Invalid queue '${queue}' specified`);
+    return withRequired(jobspec, queues.get(queue));
   };
 }
 

@@ -48,8 +48,11 @@ const TIMES: Readonly<Record<string, number>> = {
   t_inactive: STATE.INACTIVE,
 };
 
+/** Queue → its virtual queues, whose jobs are meant with its own. */
+export type VirtualQueues = ReadonlyMap<string, readonly string[]>;
+
 /** Compiles a constraint; undefined matches all jobs. `comparisonsMax` 0: unlimited. Throws FluxError EPROTO. */
-export function compileJobConstraint(constraint: Json | undefined, comparisonsMax: number): JobConstraint {
+export function compileJobConstraint(constraint: Json | undefined, comparisonsMax: number, virtual: VirtualQueues = new Map()): JobConstraint {
   let comparisons = 0;
   const counted = (test: Test): Test => (job) => {
     if (++comparisons > comparisonsMax && comparisonsMax > 0) {
@@ -58,7 +61,7 @@ export function compileJobConstraint(constraint: Json | undefined, comparisonsMa
     return test(job);
   };
   if (constraint === undefined || constraint === null) return { match: () => true, states: ALL_STATES };
-  const { test, states } = compile(constraint, counted, 0);
+  const { test, states } = compile(constraint, { counted, virtual }, 0);
   return { match: test, states };
 }
 
@@ -66,7 +69,12 @@ function bad(problem: string): FluxError {
   return new FluxError(errno.EPROTO, `invalid payload: constraint object invalid: ${problem}`);
 }
 
-function compile(constraint: Json, counted: (test: Test) => Test, depth: number): Part {
+interface Context {
+  readonly counted: (test: Test) => Test;
+  readonly virtual: VirtualQueues;
+}
+
+function compile(constraint: Json, context: Context, depth: number): Part {
   if (!isJsonObject(constraint)) throw bad("constraint must be JSON object");
   if (depth > DEPTH_MAX) throw bad(`more than ${DEPTH_MAX} operators inside each other`);
   const operators = Object.keys(constraint);
@@ -76,10 +84,11 @@ function compile(constraint: Json, counted: (test: Test) => Test, depth: number)
   const values = constraint[operator];
   if (!Array.isArray(values)) throw bad(`operator ${operator} values not an array`);
   const items = values as readonly Json[];
-  const leaf = (test: Test, states = ALL_STATES, sure = 0): Part => ({ test: counted(test), states, sure });
+  const leaf = (test: Test, states = ALL_STATES, sure = 0): Part => ({ test: context.counted(test), states, sure });
   switch (operator) {
     case "userid": return leaf(matchUserid(items));
-    case "name": case "queue": return leaf(matchText(operator, items));
+    case "name": return leaf(matchText(operator, strings(operator, items)));
+    case "queue": return leaf(matchText(operator, strings(operator, items).flatMap((name) => [name, ...(context.virtual.get(name) ?? [])])));
     case "states": {
       const states = statesMask(items);
       return leaf((job) => (Number(job.get("state")) & states) !== 0, states, states);
@@ -90,7 +99,7 @@ function compile(constraint: Json, counted: (test: Test) => Test, depth: number)
     }
     case "hostlist": return leaf(matchHosts(items));
     case "ranks": return leaf(matchRanks(items));
-    case "and": case "or": case "not": return combine(operator, items.map((item) => compile(item, counted, depth + 1)));
+    case "and": case "or": case "not": return combine(operator, items.map((item) => compile(item, context, depth + 1)));
     default:
       if (Object.hasOwn(TIMES, operator)) return leaf(matchTime(operator as Attribute, items), TIMES[operator]);
       throw bad(`unknown constraint operator: ${operator}`);
@@ -126,8 +135,7 @@ function strings(operator: string, items: readonly Json[]): string[] {
   });
 }
 
-function matchText(operator: "name" | "queue", items: readonly Json[]): Test {
-  const wanted = strings(operator, items);
+function matchText(operator: "name" | "queue", wanted: readonly string[]): Test {
   return (job) => {
     const value = job.get(operator);
     return typeof value === "string" && wanted.includes(value);

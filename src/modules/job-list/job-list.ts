@@ -17,10 +17,11 @@ import { lastingDirectory } from "../../client/statedir.ts";
 import { type EventlogEntry, toEventlogEntry } from "../../formats/eventlog.ts";
 import { type JobId, jobKvsPath } from "../../formats/fluid.ts";
 import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
+import { parentQueue, queueTables } from "../../formats/queue-config.ts";
 import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
 import { arr, int, jobid, json, num, obj, opt, str, uint, unpack } from "../../message/unpack.ts";
 import { Archive, type ArchiveEntry } from "./archive.ts";
-import { type Candidate, compileJobConstraint, type JobConstraint } from "./constraint.ts";
+import { type Candidate, compileJobConstraint, type JobConstraint, type VirtualQueues } from "./constraint.ts";
 import {
   advance, type Attribute, attributeOf, ATTRIBUTES, describe, isAttribute, type Job, newJob, pick, resultOf, revert,
   takeDependency, takeException, takeJobspec, takeJobspecUpdate, takeMemo, takeR,
@@ -50,6 +51,16 @@ interface Options {
   /** Guests see their own jobs only. */
   readonly privateMode: boolean;
   readonly queues: readonly string[];
+  readonly virtual: VirtualQueues;
+}
+
+function virtualQueues(config: JsonObject): VirtualQueues {
+  const virtual = new Map<string, string[]>();
+  for (const [name, queue] of queueTables(config)) {
+    const parent = parentQueue(queue);
+    if (parent !== undefined) virtual.set(parent, [...(virtual.get(parent) ?? []), name]);
+  }
+  return virtual;
 }
 
 /** Throws FluxError EINVAL. */
@@ -59,7 +70,7 @@ function parseConfig(config: JsonObject): Options {
   if (typeof max !== "number" || !(max >= 0)) throw new FluxError(errno.EINVAL, "job-list.max_comparisons must be >= 0");
   const privateMode = table("access")["private-mode"] ?? false;
   if (typeof privateMode !== "boolean") throw new FluxError(errno.EINVAL, "error reading [access] config: private-mode must be true or false");
-  return { comparisonsMax: max, privateMode, queues: Object.keys(table("queues")) };
+  return { comparisonsMax: max, privateMode, queues: Object.keys(table("queues")), virtual: virtualQueues(config) };
 }
 
 export default defineModule({
@@ -348,7 +359,7 @@ class JobList {
     const { max_entries, attrs, since, constraint } = listRequest(req);
     const own: readonly Json[] = this.#restricted(req) ? [{ userid: [req.userid] }] : [];
     const wanted = own.length === 0 ? constraint : { and: [...own, ...(constraint === undefined ? [] : [constraint])] };
-    const compiled = compileJobConstraint(wanted, this.#options.comparisonsMax);
+    const compiled = compileJobConstraint(wanted, this.#options.comparisonsMax, this.#options.virtual);
     const jobs = this.#matching(compiled, since, max_entries, attrs);
     return req.isStreaming ? this.#streamJobs(req, jobs) : collect(jobs);
   }

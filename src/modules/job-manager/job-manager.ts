@@ -19,7 +19,7 @@ import { parseEventlog } from "../../formats/eventlog.ts";
 import { formatJobId } from "../../formats/fluid.ts";
 import { isJsonObject, type JsonObject } from "../../formats/json.ts";
 import type { Method, OpenMethod } from "../../client/service.ts";
-import { toFluxError } from "../../message/errno.ts";
+import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import { Alloc } from "./alloc.ts";
 import { Core } from "./core.ts";
 import { Dependencies } from "./dependencies.ts";
@@ -307,16 +307,24 @@ function checkpointOf({ core, queues }: JobManager): KvsOp {
 
 function configure({ queues, purge, housekeeping }: JobManager, config: JsonObject): void {
   checkPolicies(config);
+  stopsOnRestart(config);
   purge.configure(config);
   housekeeping.configure(config);
-  queues.configure(config["queues"]);
+  queues.configure(config);
+}
+
+/** Throws FluxError EINVAL. */
+function stopsOnRestart(config: JsonObject): boolean {
+  const table = config["job-manager"];
+  const value = isJsonObject(table) ? (table["stop-queues-on-restart"] ?? false) : false;
+  if (typeof value !== "boolean") throw new FluxError(errno.EINVAL, "job-manager.stop-queues-on-restart: must be true or false");
+  return value;
 }
 
 /** [job-manager] stop-queues-on-restart: those that were started wait for the administrator. */
 function restoreQueues({ queues }: JobManager, saved: readonly JsonObject[], config: JsonObject): void {
   queues.restore(saved);
-  const table = config["job-manager"];
-  if (!isJsonObject(table) || table["stop-queues-on-restart"] !== true) return;
+  if (!stopsOnRestart(config)) return;
   for (const queue of queues.all()) if (queue.started) setStarted(queue, false, "Automatically stopped due to restart", true);
 }
 

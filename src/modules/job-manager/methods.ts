@@ -11,7 +11,7 @@ import { DECODED_MAX } from "./alloc.ts";
 import { type Job, jobspecOf, newJob, queueOf, systemAttribute } from "./job.ts";
 import type { JobManager } from "./job-manager.ts";
 import { dependenciesOf } from "./jobtap/jobtap.ts";
-import { type Queue, setEnabled, setStarted, statusOf } from "./queues.ts";
+import { type Queue, setEnabled, setStarted } from "./queues.ts";
 import { NEW_JOB, replay } from "./state.ts";
 import { readJob } from "./store.ts";
 import { nextTurn } from "./turn.ts";
@@ -49,7 +49,7 @@ export function methods(m: JobManager): Methods {
     purge: (req) => m.purge.request(req),
     "purge-id": (req) => m.purge.requestId(req),
     "queue-list": allowUser(() => ({ queues: m.queues.names() })),
-    "queue-status": allowUser((req) => statusOf(m.queues.find(req.unpack({ name: opt(str) }).name), m.alloc.isOnline)),
+    "queue-status": allowUser((req) => m.queues.statusOf(req.unpack({ name: opt(str) }).name, m.alloc.isOnline)),
     "queue-enable": (req) => queueEnable(m, req),
     "queue-start": (req) => queueStart(m, req),
     "alloc-query": allowUser(() => ({ queue_length: m.alloc.queued, alloc_pending: m.alloc.pending, running: m.core.running })),
@@ -355,7 +355,7 @@ async function queueStart(m: JobManager, request: Request): Promise<void> {
   });
   const queues = m.queues.select(name, all);
   for (const queue of queues) setStarted(queue, start, reason, !nocheckpoint);
-  await requeue(m, queues);
+  await requeue(m, m.queues.withVirtual(queues));
   if (!nocheckpoint) await m.saveQueues();
 }
 

@@ -1,6 +1,7 @@
 // Policy: checks the tables [policy] and [queues] of the configuration (RFC 33, flux-config-policy(5), flux-config-queues(5)).
 import { parseDuration } from "../../formats/fsd.ts";
 import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
+import { parentQueue } from "../../formats/queue-config.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 
 /** Characters that a property may not have (RFC 20). */
@@ -18,6 +19,7 @@ export function checkPolicies(config: JsonObject): void {
   }
   if (!isJsonObject(queues)) throw wrong("queues", "not a table");
   for (const [name, queue] of Object.entries(queues)) checkQueue(name, queue);
+  for (const [name, queue] of Object.entries(queues)) checkVirtual(name, queue as JsonObject, queues);
   if (byDefault !== undefined && !Object.hasOwn(queues, byDefault)) throw noQueue(byDefault);
 }
 
@@ -39,13 +41,25 @@ function table(value: Json, where: string, members: readonly string[]): JsonObje
 
 function checkQueue(name: string, queue: Json): void {
   if (!isJsonObject(queue)) throw new FluxError(errno.EINVAL, `queue ${name}: configuration must be a table`);
-  const { requires, policy } = table(queue, `queues.${name}`, ["policy", "requires"]);
+  const { requires, policy } = table(queue, `queues.${name}`, ["policy", "requires", "parent"]);
   if (policy !== undefined && checkPolicy(policy, `queues.${name}.policy`) !== undefined) {
     throw wrong(`queues.${name}`, "'policy' must not define a default queue!");
   }
   if (requires !== undefined && !isStrings(requires, PROPERTY_BANNED)) {
     throw wrong(`queues.${name}`, "'requires' must be an array of property strings (RFC 20)");
   }
+}
+
+/** A virtual queue has the nodes and the schedule of its parent. */
+function checkVirtual(name: string, { parent, requires, policy }: JsonObject, queues: JsonObject): void {
+  if (parent === undefined) return;
+  const fail = (text: string): FluxError => wrong(`queues.${name}`, text);
+  if (typeof parent !== "string") throw fail("'parent' must be a string");
+  if (parent === name) throw fail("parent queue is itself");
+  if (!Object.hasOwn(queues, parent)) throw fail(`parent queue '${parent}' is not configured`);
+  if (parentQueue(queues[parent]) !== undefined) throw fail(`parent queue '${parent}' is itself a virtual queue`);
+  if (requires !== undefined) throw fail("a virtual queue must not set 'requires'");
+  if (isJsonObject(policy) && policy["scheduler"] !== undefined) throw fail("a virtual queue must not set 'policy.scheduler'");
 }
 
 /** The default queue. */

@@ -1,6 +1,8 @@
 // Queues (RFC 33): the anonymous one, or those that [queues] configures; each can be disabled (no submission) and
-// stopped (no allocation). Pure state; what starting and stopping does to jobs is the caller's.
-import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
+// stopped (no allocation). The jobs of a virtual queue are allocated while both it and its parent are started. Pure state; what
+// starting and stopping does to jobs is the caller's.
+import type { JsonObject } from "../../formats/json.ts";
+import { queueTables } from "../../formats/queue-config.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 import { arr, bool, opt, str, unpack } from "../../message/unpack.ts";
 
@@ -15,10 +17,12 @@ export interface Queue {
   stopReason: string | undefined;
   /** Properties that jobs of this queue require of their nodes. */
   requires: readonly string[];
+  /** Name of the queue that a virtual queue belongs to. */
+  parent: string | undefined;
 }
 
 export class Queues {
-  #anonymous: Queue | undefined = newQueue(undefined, []);
+  #anonymous: Queue | undefined = newQueue(undefined);
   readonly #named = new Map<string, Queue>();
 
   get areNamed(): boolean {
@@ -49,7 +53,34 @@ export class Queues {
 
   isStarted(name: string | undefined): boolean {
     const queue = name === undefined ? this.#anonymous : this.#named.get(name);
-    return queue?.started ?? false;
+    return queue?.started === true && !this.#isBlocked(queue);
+  }
+
+  /** The queues whose jobs are allocated with those of one of these: they, and their virtual queues. */
+  withVirtual(queues: readonly Queue[]): Queue[] {
+    const names = new Set(queues.map(({ name }) => name));
+    return this.all().filter(({ name, parent }) => names.has(name) || (parent !== undefined && names.has(parent)));
+  }
+
+  #isBlocked({ parent }: Queue): boolean {
+    return parent !== undefined && this.#named.get(parent)?.started !== true;
+  }
+
+  /** Answer of queue-status. Nothing is started while there is no scheduler. */
+  statusOf(name: string | undefined, schedulerOnline: boolean): JsonObject {
+    const queue = this.find(name);
+    const { enabled, disableReason, started, parent } = queue;
+    const blocked = !schedulerOnline ? "scheduler" : this.#isBlocked(queue) ? "parent" : undefined;
+    const start = started && blocked === undefined;
+    const stopReason = blocked === "scheduler" ? "Scheduler is offline" : started ? `parent queue '${parent}' is stopped` : queue.stopReason;
+    return {
+      enable: enabled,
+      start,
+      ...(enabled || disableReason === undefined ? {} : { disable_reason: disableReason }),
+      ...(start || stopReason === undefined ? {} : { stop_reason: stopReason }),
+      ...(started && blocked !== undefined ? { blocked } : {}),
+      ...(parent === undefined ? {} : { parent }),
+    };
   }
 
   /** Throws FluxError EINVAL with the reason when jobs can't be submitted to this queue. */
@@ -59,24 +90,21 @@ export class Queues {
     throw new FluxError(errno.EINVAL, `job submission${name === undefined ? "" : ` to ${name}`} is disabled: ${queue.disableReason ?? ""}`);
   }
 
-  /** Takes the [queues] table; existing queues keep their state. Throws FluxError EINVAL, and then nothing has changed. */
-  configure(config: Json | undefined): void {
-    if (config !== undefined && !isJsonObject(config)) throw new FluxError(errno.EINVAL, "queues: must be a table");
-    const wanted = Object.entries(config ?? {}).map(([name, value]) => {
-      if (!isJsonObject(value)) throw new FluxError(errno.EINVAL, `queue ${name}: configuration must be a table`);
-      return { name, requires: unpack(value, { requires: opt(arr(str)) }).requires ?? [] };
-    });
+  /** Takes the [queues] table, checked; existing queues keep their state. Throws FluxError EINVAL, and then nothing has changed. */
+  configure(config: JsonObject): void {
+    const wanted = Array.from(queueTables(config), ([name, table]) => ({ name, ...unpack(table, { requires: opt(arr(str)), parent: opt(str) }) }));
     if (wanted.length === 0) {
       this.#named.clear();
-      this.#anonymous ??= newQueue(undefined, []);
+      this.#anonymous ??= newQueue(undefined);
       return;
     }
     this.#anonymous = undefined;
     for (const name of this.names()) if (!wanted.some((queue) => queue.name === name)) this.#named.delete(name);
-    for (const { name, requires } of wanted) {
-      const queue = this.#named.get(name);
-      if (queue !== undefined) queue.requires = requires;
-      else this.#named.set(name, newQueue(name, requires));
+    for (const { name, requires = [], parent } of wanted) {
+      const queue = this.#named.get(name) ?? newQueue(name);
+      queue.requires = requires;
+      queue.parent = parent;
+      this.#named.set(name, queue);
     }
   }
 
@@ -118,20 +146,8 @@ export function setStarted(queue: Queue, started: boolean, reason: string | unde
   queue.stopReason = started ? undefined : reason;
 }
 
-/** Answer of queue-status. Nothing is started while there is no scheduler. */
-export function statusOf(queue: Queue, schedulerOnline: boolean): JsonObject {
-  const start = schedulerOnline && queue.started;
-  const stopReason = schedulerOnline ? queue.stopReason : "Scheduler is offline";
-  return {
-    enable: queue.enabled,
-    start,
-    ...(queue.enabled || queue.disableReason === undefined ? {} : { disable_reason: queue.disableReason }),
-    ...(start || stopReason === undefined ? {} : { stop_reason: stopReason }),
-  };
-}
-
 /** The anonymous queue begins started, named ones stopped. */
-function newQueue(name: string | undefined, requires: readonly string[]): Queue {
+function newQueue(name: string | undefined): Queue {
   const started = name === undefined;
-  return { name, enabled: true, disableReason: undefined, started, startedSticky: started, stopReason: undefined, requires };
+  return { name, enabled: true, disableReason: undefined, started, startedSticky: started, stopReason: undefined, requires: [], parent: undefined };
 }

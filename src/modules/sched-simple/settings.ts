@@ -12,6 +12,7 @@
 // queue-params.queue-depth, policy-params.reservation-depth and max-reservation-depth are taken (the parameters as tables
 // or as "name=value,…"), of [sched-fluxion-resource] match-policy. What [sched-simple] says comes first.
 import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
+import { parentQueue, queueTables } from "../../formats/queue-config.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 import type { BitSet } from "./bitset.ts";
 import type { LaneSettings } from "./engine.ts";
@@ -172,13 +173,13 @@ function logLevel(text: string): number {
  * that reserves for most jobs.
  */
 export function lanesOf(settings: Settings, config: JsonObject, pool: Pool): LaneSettings[] {
-  const queues = isJsonObject(config["queues"]) ? Object.entries(config["queues"]) : [];
-  if (queues.length === 0) return [{ queues: [undefined], reservationDepth: settings.reservationDepth }];
+  const queues = queueTables(config);
+  if (queues.size === 0) return [{ queues: [undefined], reservationDepth: settings.reservationDepth }];
   const lanes: { queues: string[]; reservationDepth: number; nodes: (BitSet | undefined)[] }[] = [];
   for (const [name, table] of queues) {
-    const requires = isJsonObject(table) && Array.isArray(table["requires"]) ? (table["requires"] as readonly Json[]) : [];
+    const requires = Array.isArray(table["requires"]) ? (table["requires"] as readonly Json[]) : [];
     const nodes = pool.eligible(requires.length === 0 ? undefined : { properties: requires });
-    const mine = { queues: [name], reservationDepth: settings.perQueue.get(name) ?? settings.reservationDepth, nodes: [nodes] };
+    const mine = { queues: [name], reservationDepth: settings.perQueue.get(parentQueue(table) ?? name) ?? settings.reservationDepth, nodes: [nodes] };
     for (const other of lanes.filter((lane) => lane.nodes.some((theirs) => overlap(theirs, nodes)))) {
       lanes.splice(lanes.indexOf(other), 1);
       mine.queues.push(...other.queues);

@@ -4,6 +4,7 @@ import type { JobId } from "../../../src/formats/fluid.ts";
 import { jobKvsPath } from "../../../src/formats/fluid.ts";
 import type { JsonObject } from "../../../src/formats/json.ts";
 import { errno, FluxError } from "../../../src/message/errno.ts";
+import { checkPolicies } from "../../../src/modules/job-manager/policy.ts";
 import { FakeKvs, FakeScheduler, type Rig, type RigOptions, startRig } from "./fakes.ts";
 
 let rig: Rig;
@@ -389,7 +390,7 @@ describe("partners come and go", () => {
     await eventually(() => rig.exec.running.has(running) && rig.sched.waiting.has(waiting));
     await rig.cluster.brokers[0]?.host.remove("sched-fake");
     await rig.h.rpc("job-manager.getinfo");
-    expect(await rig.h.rpc("job-manager.queue-status", {})).toEqual({ enable: true, start: false, stop_reason: "Scheduler is offline" });
+    expect(await rig.h.rpc("job-manager.queue-status", {})).toEqual({ enable: true, start: false, blocked: "scheduler", stop_reason: "Scheduler is offline" });
     const next = new FakeScheduler(1, rig.kvs);
     await rig.cluster.brokers[0]?.host.load(next.module);
     expect(next.hello).toEqual([running]);
@@ -464,6 +465,45 @@ describe("restart", () => {
     const status = (name: string): Promise<JsonObject> => rig.h.rpc("job-manager.queue-status", { name });
     expect(await status("a")).toEqual({ enable: true, start: false, stop_reason: "Automatically stopped due to restart" });
     expect(await status("b")).toEqual({ enable: true, start: false, stop_reason: "broken" });
+  });
+});
+
+describe("virtual queues", () => {
+  test("jobs are allocated while both the queue and its parent are started", async () => {
+    await start({ config: { queues: { batch: {}, expedite: { parent: "batch" } } } });
+    const turn = (name: string, on: boolean): Promise<JsonObject> => rig.h.rpc("job-manager.queue-start", { name, start: on, all: false, reason: "no" });
+    const status = (): Promise<JsonObject> => rig.h.rpc("job-manager.queue-status", { name: "expedite" });
+    expect(await status()).toEqual({ enable: true, start: false, parent: "batch" });
+    await turn("expedite", true);
+    expect(await status()).toEqual({ enable: true, start: false, blocked: "parent", stop_reason: "parent queue 'batch' is stopped", parent: "batch" });
+    const id = await rig.submit({ system: { queue: "expedite" } });
+    await rig.h.rpc("job-manager.getattr", { id, attrs: ["jobspec"] });
+    expect(rig.sched.waiting.has(id) || rig.exec.running.has(id)).toBe(false);
+    await turn("batch", true);
+    await eventually(() => rig.exec.running.has(id));
+    expect(await status()).toEqual({ enable: true, start: true, parent: "batch" });
+    await turn("expedite", false);
+    expect(await status()).toEqual({ enable: true, start: false, stop_reason: "no", parent: "batch" });
+  });
+
+  test("a parent that stops takes the jobs of its virtual queues back from the scheduler", async () => {
+    await start({ cores: 0, config: { queues: { batch: {}, expedite: { parent: "batch" } } } });
+    await rig.h.rpc("job-manager.queue-start", { start: true, all: true });
+    const id = await rig.submit({ system: { queue: "expedite" } });
+    await eventually(() => rig.sched.waiting.has(id));
+    await rig.h.rpc("job-manager.queue-start", { name: "batch", start: false, all: false, reason: "no" });
+    await eventually(() => !rig.sched.waiting.has(id));
+  });
+
+  test.each([
+    [{ q: { parent: 42 } }, "'parent' must be a string"],
+    [{ q: { parent: "nope" } }, "parent queue 'nope' is not configured"],
+    [{ q: { parent: "q" } }, "parent queue is itself"],
+    [{ q: { parent: "v" }, v: { parent: "batch" } }, "parent queue 'v' is itself a virtual queue"],
+    [{ q: { parent: "batch", requires: ["a"] } }, "a virtual queue must not set 'requires'"],
+    [{ q: { parent: "batch", policy: { scheduler: {} } } }, "a virtual queue must not set 'policy.scheduler'"],
+  ] as [JsonObject, string][])("%j is refused", (queues, problem) => {
+    expect(() => checkPolicies({ queues: { batch: {}, ...queues } })).toThrow(`error parsing [queues.q] config table: ${problem}`);
   });
 });
 

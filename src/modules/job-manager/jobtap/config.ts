@@ -1,14 +1,14 @@
 // What plugins of the job manager read from the instance's configuration: [policy] and [queues.NAME.policy] (RFC 33).
 import { parseDuration } from "../../../formats/fsd.ts";
 import { isJsonObject, type Json, type JsonObject } from "../../../formats/json.ts";
+import { queueTables } from "../../../formats/queue-config.ts";
 import { errno, FluxError } from "../../../message/errno.ts";
 
 /** The policy table of the instance and those of its queues; {} where there is none. */
 export function tablesOf(config: JsonObject): { readonly general: JsonObject; readonly queues: ReadonlyMap<string, JsonObject> } {
-  const queues = config["queues"];
   return {
     general: objectOf(config["policy"]),
-    queues: new Map(Object.entries(isJsonObject(queues) ? queues : {}).map(([name, queue]) => [name, objectOf(isJsonObject(queue) ? queue["policy"] : undefined)])),
+    queues: new Map(Array.from(queueTables(config), ([name, queue]) => [name, objectOf(queue["policy"])])),
   };
 }
 
