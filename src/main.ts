@@ -1,5 +1,7 @@
 // flux: the one executable. The first word names a command; its file is loaded only when it is called.
 import { COMMANDS } from "./cli/commands.ts";
+import { useAsciiJobIds } from "./formats/f58-prefix.ts";
+import { localeIsUtf8 } from "./os/locale.ts";
 import { writeStderr } from "./os/stderr.ts";
 
 /** The launcher moves the runtime's own variables out of the way of our start; programs that we start still get them. */
@@ -57,4 +59,5 @@ async function commands(stream: "stdout" | "stderr"): Promise<number> {
 }
 
 restoreKeptVariables();
+if (process.env["FLUX_F58_FORCE_ASCII"] !== undefined || !localeIsUtf8()) useAsciiJobIds();
 process.exitCode = await main(process.argv.slice(2));

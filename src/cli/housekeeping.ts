@@ -3,7 +3,7 @@ import type { Flux } from "../client/flux.ts";
 import { formatJobId, type JobId, parseJobId } from "../formats/fluid.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import { IdSet } from "../formats/idset.ts";
-import type { OutputValue } from "../formats/outputformat.ts";
+import type { OutputFormat, OutputValue } from "../formats/outputformat.ts";
 import { dict, fields, num, str, unpack } from "../message/unpack.ts";
 import { defineCommand, flag, text, UsageError, value, valueOr } from "./command.ts";
 import { withFlux } from "./connect.ts";
@@ -96,6 +96,14 @@ async function rows(h: Flux, include: string | undefined): Promise<Row[]> {
     .filter((row) => !row.allocated.isEmpty);
 }
 
+/** Without anything that tells jobs apart, they are one line. */
+function combined(found: readonly Row[], { columns }: OutputFormat): readonly Row[] {
+  const [first] = found;
+  if (first === undefined || columns.some(({ field }) => field.startsWith("id") || field === "t_start" || field === "runtime")) return found;
+  const all = (of: (row: Row) => IdSet): IdSet => found.map(of).reduce((a, b) => a.union(b));
+  return [{ ...first, allocated: all((row) => row.allocated), pending: all((row) => row.pending) }];
+}
+
 const list = defineCommand({
   name: "list",
   style: "argparse",
@@ -111,7 +119,7 @@ const list = defineCommand({
     if (chosen === undefined) return 0;
     const format = parseTable(chosen, FIELDS, "Error in user format: ");
     return withFlux(async (h) => {
-      printTable(format, await rows(h, options.include), FIELDS, { header: !options.noHeader });
+      printTable(format, combined(await rows(h, options.include), format), FIELDS, { header: !options.noHeader });
       return 0;
     });
   },

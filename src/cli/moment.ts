@@ -67,12 +67,20 @@ function absoluteMoment(text: string, now: Date): Date | undefined {
   if (clock !== undefined) return at(now, 0, clock);
   const [first = "", ...more] = text.split(/[\s,]+|(?<=\d)t(?=\d)/);
   const rest = parseClock(more.join(" ").replace(/^at /, "")) ?? (more.length === 0 ? [0, 0, 0] : undefined);
-  if (rest === undefined) return dateText(text, now);
+  if (rest === undefined) return clockFirst(text, now) ?? dateText(text, now);
   const word = first.replace(/^next$/, "");
   if (Object.hasOwn(DAY_WORDS, word)) return at(now, DAY_WORDS[word] ?? 0, rest);
   const weekday = WEEKDAYS.findIndex((day) => day === word || (word.length === 3 && day.startsWith(word)));
   if (weekday >= 0) return at(now, (weekday - now.getDay() + 7) % 7 || 7, rest);
   return dateText(text, now);
+}
+
+/** "8pm tomorrow", "8:00 on monday". */
+function clockFirst(text: string, now: Date): Date | undefined {
+  const [, clock = "", day = ""] = /^(.+?)\s+(?:on )?(\p{L}+)$/u.exec(text) ?? [];
+  const time = parseClock(clock);
+  if (time === undefined || (!Object.hasOwn(DAY_WORDS, day) && !WEEKDAYS.some((name) => name.startsWith(day) && day.length >= 3))) return undefined;
+  return absoluteMoment(`${day} ${clock}`, now);
 }
 
 type ClockTime = readonly [hours: number, minutes: number, seconds: number];

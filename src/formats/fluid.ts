@@ -4,6 +4,7 @@
 // In memory a job id is always a bigint; in JSON an integer (json.ts).
 
 import { EMOJI_DIGITS } from "./emoji-digits.ts";
+import { f58Prefix } from "./f58-prefix.ts";
 import { FormatError } from "./error.ts";
 import { MNEMONIC_BASE, MNEMONIC_WORDS } from "./mnemonic-words.ts";
 
@@ -140,7 +141,7 @@ const spellings: Readonly<Record<JobIdForm, (id: JobId) => string>> = {
   hex: (id) => `0x${id.toString(16)}`,
   dothex,
   kvs: (id) => `job.${dothex(id)}`,
-  f58: (id) => `ƒ${digits(id, F58_DIGITS)}`,
+  f58: (id) => `${f58Prefix()}${digits(id, F58_DIGITS)}`,
   f58plain: (id) => `f${digits(id, F58_DIGITS)}`,
   words: toWords,
   emoji: (id) => digits(id, EMOJI_DIGITS),

@@ -146,6 +146,8 @@ test("moments", () => {
   const local = (...parts: [number, number, number, number?, number?]): number => new Date(...parts).getTime() / 1000;
   expect(parseMoment("now", now)).toBe(now);
   expect(parseMoment("2 hours ago", now)).toBe(now - 7200);
+  expect(parseMoment("8pm tomorrow", now)).toBe(local(2026, 10, 22, 20, 0));
+  expect(parseMoment("8:00:21 on monday", now)).toBe(local(2026, 10, 23, 8, 0) + 21);
   expect(parseMoment("an hour from now", now)).toBe(now + 3600);
   expect(parseMoment("in 30s", now)).toBe(now + 30);
   expect(parseMoment("1h ago", now)).toBe(now - 3600);

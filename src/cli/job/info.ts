@@ -79,7 +79,7 @@ export const id = defineCommand({
       } catch {
         throw new UsageError(`${word}: malformed input`);
       }
-      print(form === "f58" ? showJobId(parsed) : formatJobId(parsed, form as JobIdForm));
+      print(formatJobId(parsed, form as JobIdForm));
     }
     return 0;
   },
@@ -156,7 +156,7 @@ export const listIds = defineCommand({
       let missing = 0;
       const rows = await findJobs(h, ids, ["all"], (index) => {
         missing++;
-        writeError(`flux-job: ${args[index]}: No such job\n`);
+        writeError(`flux-job: ${args[index]}: No such file or directory\n`);
       }, state);
       print(...rows.map((row) => spacedJson(row.info, false)));
       return missing > 0 ? 1 : 0;

@@ -10,9 +10,9 @@
 import type { Request } from "../../client/request.ts";
 import { type EventlogEntry, parseEventlog } from "../../formats/eventlog.ts";
 import type { JobId } from "../../formats/fluid.ts";
-import type { JsonObject } from "../../formats/json.ts";
+import { isJsonObject, type JsonObject } from "../../formats/json.ts";
 import { errno, FluxError } from "../../message/errno.ts";
-import { bool, def, obj, opt } from "../../message/unpack.ts";
+import { bool, def, opt } from "../../message/unpack.ts";
 import { type Job, jobspecOf } from "./job.ts";
 import { nextTurn } from "./turn.ts";
 
@@ -53,6 +53,12 @@ const array = (value: unknown, path: string): readonly unknown[] => {
   throw new FluxError(errno.EPROTO, `${path} must be an array`);
 };
 
+/** A set of names of events. */
+const names = (name: string) => (value: unknown): JsonObject => {
+  if (isJsonObject(value)) return value;
+  throw new FluxError(errno.EPROTO, `${name} should be an object`);
+};
+
 export class Journal {
   readonly #options: JournalOptions;
   readonly #listeners = new Set<Listener>();
@@ -90,7 +96,7 @@ export class Journal {
 
   /** Takes a request; the caller returns DEFERRED. Throws FluxError EPROTO. */
   listen(request: Request): void {
-    const { allow, deny, full, except } = request.unpack({ allow: opt(obj), deny: opt(obj), full: def(bool, false), except: def(array, []) });
+    const { allow, deny, full, except } = request.unpack({ allow: opt(names("allow")), deny: opt(names("deny")), full: def(bool, false), except: def(array, []) });
     if (!request.isStreaming) throw new FluxError(errno.EPROTO, "job-manager.events requires streaming RPC flag");
     this.flush();
     const listener: Listener = { request, wants: filter(allow, deny), waiting: [] };
