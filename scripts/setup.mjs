@@ -2,12 +2,13 @@
 // What the npm scripts call: everything from a fresh checkout to a built, demonstrated or tested `flux`, with nothing
 // but Node and npm there to begin with.
 //
-//   node scripts/setup.mjs build    install the pinned packages if needed, build dist/flux if its sources are newer
+//   node scripts/setup.mjs build    install the pinned packages if needed, build dist/flux if its sources are newer; with a C
+//                                   compiler also dist/lib: what MPI libraries and debuggers load
 //   node scripts/setup.mjs demo     build, then walk through a 4-broker instance
 //   node scripts/setup.mjs test     build, then type check, lint and all tests; ends with "N passed, N failed"
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -68,6 +69,44 @@ function newest_ms(folder) {
 
 function build() {
   install();
+  buildExecutable();
+  buildLibraries();
+}
+
+/** dist/lib/NAME → sources in native/. */
+const libraries = {
+  "libpmi.so.0": ["libpmi.c", "pmi-wire.c"],
+  "libpmi2.so.0": ["libpmi2.c", "pmi-wire.c"],
+  "libfluxmpir.so.0": ["libmpir.c"],
+};
+
+function buildLibraries() {
+  const folder = join("dist", "lib");
+  const stale = Object.keys(libraries).filter((name) => {
+    const made = join(folder, name);
+    return !existsSync(made) || statSync(made).mtimeMs < newest_ms("native");
+  });
+  if (stale.length === 0) return;
+  if (spawnSync("cc", ["--version"], { stdio: "ignore" }).status !== 0) {
+    console.error("setup: no C compiler (cc): dist/lib is not built, MPI programs that need a libpmi.so won't find one");
+    return;
+  }
+  console.error("setup: building dist/lib");
+  mkdirSync(folder, { recursive: true });
+  for (const name of stale) {
+    const sources = libraries[name].map((source) => join("native", source));
+    const made = join(folder, `${name}.${process.pid}.new`);
+    // Debuggers take the types of what they look for from the debug information.
+    runQuietly("cc", ["-O2", "-g", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra", `-Wl,-soname,${name}`, "-o", made, ...sources]);
+    renameSync(made, join(folder, name));
+    // Who links to a library looks for the name without a version.
+    const plain = join(folder, name.replace(/\.0$/, ""));
+    rmSync(plain, { force: true });
+    symlinkSync(name, plain);
+  }
+}
+
+function buildExecutable() {
   const sources_ms = Math.max(newest_ms("src"), newest_ms(join("docs", "man")), statSync("package-lock.json").mtimeMs, statSync("package.json").mtimeMs);
   if (existsSync(executable) && statSync(executable).mtimeMs >= sources_ms) return;
   console.error("setup: building dist/flux");

@@ -13,6 +13,7 @@ import { exitCode, termSignal } from "../formats/waitstatus.ts";
 import { errno, isErrno, toFluxError } from "../message/errno.ts";
 import type { Stream } from "../client/stream.ts";
 import { UsageError } from "./command.ts";
+import type { DebugRequest } from "./debugger.ts";
 import { createTerminalSink, eventOfResponse, memberText, type OutputSink, putData, redirectText, shellLogText, type ShownEvent } from "./job-output.ts";
 import type { PtyClient } from "./pty-client.ts";
 import { closeStdin, forwardStdin, type StdinForwarder, type StdinTarget } from "./job-stdin.ts";
@@ -35,6 +36,8 @@ export interface AttachOptions {
   readonly stdinRanks?: string | undefined;
   /** Of the output so far show only the last so many lines. */
   readonly tail?: number | undefined;
+  /** A parallel debugger is to know of the tasks. */
+  readonly debug?: DebugRequest | undefined;
   /** Where output goes; default: our own stdout and stderr. */
   readonly sink?: OutputSink & { flush(): void };
 }
@@ -142,6 +145,10 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
     });
   };
   const onShellStart = async (context: JsonObject): Promise<void> => {
+    if (options.debug !== undefined && target !== undefined) {
+      const { showTasks } = await import("./debugger.ts");
+      await showTasks(h, id, { service: target.service, leaderRank: target.leaderRank, stopped: context["sync"] === true }, options.debug);
+    }
     if (target === undefined || options.stdinRanks === undefined) return;
     const { open, others } = await splitStdinRanks(options.stdinRanks, context["taskmap"], say);
     if (others !== "") await closeStdin(h, { ...target, ranks: others }).catch((err: unknown) => say(`flux-job: ${toFluxError(err).message}`));

@@ -1,7 +1,9 @@
 // flux run: submit a job and attach to it.
 import { submitJobspec, jobspecOfOptions, PLUGINS_TEXT, RESOURCE_OPTIONS, stdinRanks, submissionTerms, SUBMISSION_OPTIONS, printJobspec } from "./submission.ts";
-import { defineCommand, reportError, text } from "./command.ts";
+import { defineCommand, flag, hidden, reportError, text } from "./command.ts";
+import { isTraced } from "../os/traced.ts";
 import { withFlux } from "./connect.ts";
+import type { DebugRequest } from "./debugger.ts";
 import { showJobId } from "./job-id.ts";
 import { print, writeError } from "./output.ts";
 
@@ -22,13 +24,15 @@ Ctrl-C twice within two seconds cancels the job; ctrl-C and ctrl-Z leaves it run
     ...SUBMISSION_OPTIONS,
     ...RESOURCE_OPTIONS,
     waitEvent: text("--wait-event NAME", "stop following the job after this event"),
+    debugEmulate: hidden(flag("--debug-emulate", "as if a parallel debugger were there, for tests")),
   },
   async run({ options, args }) {
     if (options.listPlugins) {
       print(PLUGINS_TEXT);
       return 0;
     }
-    const jobspec = await jobspecOfOptions(options, args);
+    const debug = await debugRequest(options.debugEmulate);
+    const jobspec = await jobspecOfOptions(debug === undefined ? options : { ...options, setopt: [...options.setopt, "stop-tasks-in-exec"] }, args);
     if (options.dryRun) return printJobspec(jobspec);
     const terms = submissionTerms(options);
     return withFlux(async (h) => {
@@ -43,6 +47,7 @@ Ctrl-C twice within two seconds cancels the job; ctrl-C and ctrl-Z leaves it run
           showEvents: options.verbose > 1,
           showExec: options.verbose > 2,
           waitEvent: options.waitEvent,
+          debug,
           stdinRanks: options.input === undefined ? undefined : stdinRanks(options.input),
         });
       } catch (err) {
@@ -51,3 +56,10 @@ Ctrl-C twice within two seconds cancels the job; ctrl-C and ctrl-Z leaves it run
     });
   },
 });
+
+/** When a parallel debugger has started us, or a test says so. */
+async function debugRequest(emulate: boolean): Promise<DebugRequest | undefined> {
+  if (!emulate && !isTraced()) return undefined;
+  const { isBeingDebugged, requestDebugging } = await import("./debugger.ts");
+  return emulate || isBeingDebugged() ? requestDebugging(emulate) : undefined;
+}

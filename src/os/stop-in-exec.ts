@@ -8,8 +8,8 @@ import { lastErrno, libc } from "./libc.ts";
 const SCRIPT = 'kill -STOP $$; exec "$@"';
 
 /** The command line of a process that stops before it becomes the program. Give its process to runToExec(). */
-export function stoppingArgv(path: string, args: readonly string[]): string[] {
-  return ["/bin/sh", "-c", SCRIPT, "sh", path, ...args];
+export function stoppingArgv(argv: readonly string[]): string[] {
+  return ["/bin/sh", "-c", SCRIPT, "sh", ...argv];
 }
 
 const PTRACE = { cont: 7, attach: 16, detach: 17, setOptions: 0x4200 } as const;

@@ -126,11 +126,11 @@ test("a wrong kill timeout is refused", async () => {
 test("an initrc defines one that runs when its option is given", async () => {
   const userrc = join(dir, "define.js");
   writeFileSync(userrc, 'export default (shell) => shell.defineCoprocess({ name: "mon", command: ["echo", "defined"], output: "defined.log" });\n');
-  await lab.run(["true"], { cwd: dir, shell: { userrc } });
+  await lab.run(["sleep", "0.2"], { cwd: dir, shell: { userrc } });
   expect(existsSync(join(dir, "defined.log"))).toBe(false);
-  await lab.run(["true"], { cwd: dir, shell: { userrc, mon: 1 } });
+  await lab.run(["sleep", "0.2"], { cwd: dir, shell: { userrc, mon: 1 } });
   expect(fileOf("defined.log")).toBe("defined\n");
-  await lab.run(["true"], { cwd: dir, shell: { userrc, mon: { output: "other.log" } } });
+  await lab.run(["sleep", "0.2"], { cwd: dir, shell: { userrc, mon: { output: "other.log" } } });
   expect(fileOf("other.log")).toBe("defined\n");
 });
 

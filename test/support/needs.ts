@@ -14,6 +14,7 @@ const NEEDS = {
   libpmi0: () => opens("libpmi.so.0", "PMI_Init"),
   "libpmi2-0": () => opens("libpmi2.so.0", "PMI2_Init"),
   libsodium23: hasLibsodium,
+  gdb: () => Bun.which("gdb") !== null,
 } as const;
 
 const answers = new Map<string, boolean>();

@@ -1,6 +1,9 @@
 // flux job attach: show a job's output, send it our input and signals, end with its exit code.
-import { defineCommand, flag, optional, text, UsageError } from "../command.ts";
+import type { Flux } from "../../client/flux.ts";
+import type { JobId } from "../../formats/fluid.ts";
+import { defineCommand, flag, hidden, optional, text, UsageError } from "../command.ts";
 import { withFlux } from "../connect.ts";
+import type { DebugRequest } from "../debugger.ts";
 import { jobIdArgument } from "../job-id.ts";
 import { wrongUsage } from "../output.ts";
 
@@ -27,6 +30,8 @@ Examples:
     readOnly: flag("-r, --read-only", "leave stdin and signals alone"),
     unbuffered: flag("-u, --unbuffered", "don't buffer stdin"),
     stdinRanks: text("-i, --stdin-ranks RANKS", "send stdin only to these task ranks (default: all)"),
+    debug: flag("--debug", "let a parallel debugger attach to the tasks (MPIR)"),
+    debugEmulate: hidden(flag("--debug-emulate", "as if a debugger were there, for tests")),
     tail: optional("--tail [NUM]", `of the output so far show only the last NUM lines (default ${TAIL_DEFAULT})`, TAIL_DEFAULT),
   },
   async run({ options, args }) {
@@ -38,11 +43,18 @@ Examples:
     const stdinRanks = options.stdinRanks === "all" ? undefined : options.stdinRanks;
     if (stdinRanks !== undefined) await checkRanks(stdinRanks);
     const { attachJob } = await import("../attachment.ts");
-    return withFlux((h) =>
-      attachJob(h, id, { ...options, shownId: word, stdinRanks, tail: options.tail === undefined ? undefined : Number(options.tail) }),
-    );
+    return withFlux(async (h) => {
+      const debug = options.debug || options.debugEmulate ? await debugRequest(h, id, word, options.debugEmulate) : undefined;
+      return attachJob(h, id, { ...options, shownId: word, stdinRanks, tail: options.tail === undefined ? undefined : Number(options.tail), debug });
+    });
   },
 });
+
+async function debugRequest(h: Flux, id: JobId, word: string, emulate: boolean): Promise<DebugRequest> {
+  const { requestDebugging, requireDebuggable } = await import("../debugger.ts");
+  await requireDebuggable(h, id, word);
+  return requestDebugging(emulate);
+}
 
 async function checkRanks(ranks: string): Promise<void> {
   const { IdSet } = await import("../../formats/idset.ts");

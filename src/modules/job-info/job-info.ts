@@ -128,9 +128,16 @@ class JobInfo {
       return await kvsGetText(this.#h, jobKvsPath(id, key));
     } catch (thrown) {
       const error = toFluxError(thrown);
+      const running = error.errno === errno.ENOENT && key.startsWith(GUEST) ? await this.#runningValue(id, key.slice(GUEST.length)) : undefined;
+      if (running !== undefined) return running;
       if (error.errno !== errno.ENOENT) return new FluxError(error.errno, `${key}: ${strerror(error.errno)}`);
       return new FluxError(errno.ENOENT, key === "eventlog" ? "invalid job id" : `${key}: key not found`);
     }
+  }
+
+  /** Of a job that runs: in its own namespace. */
+  async #runningValue(id: JobId, key: string): Promise<string | undefined> {
+    return kvsGetText(this.#h, key, { namespace: `job-${id}` }).catch(() => undefined);
   }
 
   // ---- the main eventlog

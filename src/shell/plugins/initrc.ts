@@ -1,11 +1,12 @@
 // initrc, userrc: runs files of the site and the user, and calls the hooks they register (src/client/initrc.ts).
 //
 // Options: initrc=FILE in place of the site's, userrc=FILE after them. Of the site are the files of the directories in attribute
-// conf.shell_pluginpath, then the file that attribute conf.shell_initrc names.
+// conf.shell_pluginpath, with -o mpi=NAME the file mpi/NAME.js in one of these, then the file that attribute conf.shell_initrc names.
 //
 // Two plugins, because tasks' hooks come after those of all built-in plugins, but the last words before output is closed. A process
 // that has run such a file is given up with its job: nobody knows what it left.
-import { resolve } from "node:path";
+import { existsSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
 import { format } from "node:util";
 import type { InitrcHooks, ShellArgs } from "../../client/initrc.ts";
 import { globToRegExp, hasWildcard } from "../../formats/glob.ts";
@@ -14,11 +15,9 @@ import { str, unpack } from "../../message/unpack.ts";
 import { describeFailure, initrcsIn, type Registered, runInitrc, taskView } from "../initrc.ts";
 import { LOG } from "../log.ts";
 import type { Plugin } from "../plugin.ts";
+import { SHELL_INITRC, SHELL_PLUGINPATH } from "../site.ts";
 import { type Extensions, type Shell, ShellExit } from "../shell.ts";
 import type { Task } from "../task.ts";
-
-/** Where a site's files are unless conf.shell_pluginpath says otherwise. */
-const SITE_PATH = "/etc/flux/shell/plugins";
 
 type Topic = keyof InitrcHooks & string;
 
@@ -84,9 +83,17 @@ function pathOption(shell: Shell, name: string): string | undefined {
 
 async function siteFiles(shell: Shell): Promise<string[]> {
   const [path, initrc] = await Promise.all([attribute(shell, "conf.shell_pluginpath"), attribute(shell, "conf.shell_initrc")]);
-  const directories = (path === "" ? SITE_PATH : path).split(":").filter((directory) => directory !== "");
-  const files = directories.flatMap(initrcsIn);
-  return initrc === "" ? files : [...files, initrc];
+  const directories = (path === "" ? SHELL_PLUGINPATH : path).split(":").filter((directory) => directory !== "");
+  const files = [...directories.flatMap(initrcsIn), ...directories.flatMap((directory) => mpiInitrcs(shell, join(directory, "mpi")))];
+  if (initrc !== "") return [...files, initrc];
+  return existsSync(SHELL_INITRC) ? [...files, SHELL_INITRC] : files;
+}
+
+/** Of -o mpi=NAME[@VERSION]: mpi/NAME[@VERSION].js and the like. */
+function mpiInitrcs(shell: Shell, directory: string): string[] {
+  const name = shell.option("mpi");
+  if (typeof name !== "string" || name.includes("/")) return [];
+  return initrcsIn(directory).filter((path) => basename(path).replace(/\.\w+$/, "") === name);
 }
 
 /** Asked for each job, since it may be changed while the instance runs. */

@@ -13,6 +13,7 @@ import { initrcPlugins } from "./initrc.ts";
 import { inputPlugin } from "./input.ts";
 import { mpirPlugin } from "./mpir.ts";
 import { oomPlugin } from "./oom.ts";
+import { openmpiPlugin } from "./openmpi.ts";
 import { type Output, outputPlugin } from "./output.ts";
 import { pmiPlugin } from "./pmi.ts";
 import { ptyPlugin } from "./pty.ts";
@@ -50,6 +51,7 @@ export function jobPlugins(shell: Shell): JobPlugins {
     rlimitPlugin(),
     oomPlugin(),
     pmiPlugin(),
+    openmpiPlugin(),
     ptyPlugin(),
     ptracePlugin(),
     mpirPlugin(),

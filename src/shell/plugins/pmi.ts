@@ -1,16 +1,20 @@
 // pmi: serves PMI-1 (RFC 13) to each task on its descriptor PMI_FD. Option: "simple" (default) or "off"; pmi-simple.nomap leaves the
 // process mapping out.
 //
-// A barrier that exchanges keys gathers the pairs of all shells at the leader, which gives everybody the union.
-import { isJsonObject, type JsonObject } from "../../formats/json.ts";
+// A barrier that exchanges keys goes up and down a tree of the job's shells, in which each has pmi-simple.exchange.k (default 2) children:
+//   SERVICE.pmi-exchange {shell_rank, pairs}   to the parent, of a whole subtree; answered with the pairs of all shells
+import { dirname } from "node:path";
+import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 import { dict, str, uint } from "../../message/unpack.ts";
+import { nativeLibrary } from "../../os/native.ts";
 import { pmiEndpoint, pmiEnvironment } from "../../pmi/serve-fd.ts";
 import { createPmiServer, type PmiServer } from "../../pmi/server.ts";
 import { DEFAULT_LIMITS } from "../../pmi/wire.ts";
+import { objectOf } from "../job.ts";
 import { LOG } from "../log.ts";
 import type { Plugin } from "../plugin.ts";
-import type { Shell } from "../shell.ts";
+import { type Shell, ShellExit } from "../shell.ts";
 
 /** The first descriptor after stdin, stdout and stderr. */
 const FIRST_EXTRA_FD = 3;
@@ -23,8 +27,9 @@ export function pmiPlugin(): Plugin {
     init(shell) {
       if (!isEnabled(shell)) return;
       shell.log(LOG.debug, "simple wire protocol is enabled", "pmi-simple");
-      if (shell.isLeader && shell.job.nodes.length > 1) gather = serveExchange(shell);
+      if (shell.job.nodes.length > 1) gather = serveExchange(shell);
       server = newServer(shell, gather);
+      offerLibrary(shell);
     },
     taskInit(_shell, task) {
       if (server === undefined) return;
@@ -49,9 +54,18 @@ function isEnabled(shell: Shell): boolean {
   return option.split(",").some((name) => name === "simple" || name === "pmi1" || name === "pmi2");
 }
 
+/** Programs that load a libpmi.so or libpmi2.so shall find ours, which speaks to us, and not another launcher's. */
+function offerLibrary(shell: Shell): void {
+  const library = nativeLibrary("libpmi.so");
+  if (library === undefined) return;
+  const before = (shell.env["LD_LIBRARY_PATH"] ?? "").split(":").filter((folder) => folder !== "" && folder !== dirname(library));
+  shell.env["LD_LIBRARY_PATH"] = [dirname(library), ...before].join(":");
+  shell.env["FLUX_PMI_LIBRARY_PATH"] = library;
+}
+
 function newServer(shell: Shell, gather: Gather | undefined): PmiServer {
   const { job, taskmap, host } = shell;
-  const nomap = isJsonObject(shell.option("pmi-simple")) && Number((shell.option("pmi-simple") as JsonObject)["nomap"] ?? 0) !== 0;
+  const nomap = Number(objectOf(shell.option("pmi-simple"))["nomap"] ?? 0) !== 0;
   const wrapped = taskmap.toString("wrapped");
   const fits = Buffer.byteLength(wrapped) < DEFAULT_LIMITS.valueMax_bytes;
   const preset: [string, string][] = [["flux.instance-level", String(host.instanceLevel + 1)]];
@@ -62,7 +76,7 @@ function newServer(shell: Shell, gather: Gather | undefined): PmiServer {
     localProcs: taskmap.ntasksOf(job.shellRank),
     kvsname: job.f58,
     preset,
-    ...(job.nodes.length > 1 && { exchange: exchangeOf(shell, gather) }),
+    ...(gather !== undefined && { exchange: async (pairs: Pairs) => gather.enter(job.shellRank, pairs) }),
     onAbort: (rank, _code, message) => {
       shell.raise("exec", 0, `PMI_Abort${message === "" ? "" : `: ${message}`}`).catch((err: unknown) => shell.log(LOG.error, `task ${rank}: ${String(err)}`));
     },
@@ -73,33 +87,40 @@ function newServer(shell: Shell, gather: Gather | undefined): PmiServer {
 
 type Pairs = Map<string, string>;
 
-function exchangeOf(shell: Shell, gather: Gather | undefined): (pairs: Pairs) => Promise<Pairs> {
-  if (gather !== undefined) return async (pairs) => gather.enter(0, pairs);
-  return async (pairs) => {
-    const payload = { shell_rank: shell.job.shellRank, pairs: Object.fromEntries(pairs) };
-    const answer = await shell.call(0, "pmi-exchange", payload);
-    return new Map(Object.entries(dict(str)(answer["pairs"], "pairs")));
-  };
-}
-
 interface Gather {
   enter(shellRank: number, pairs: Pairs): Promise<Pairs>;
   fail(error: FluxError): void;
 }
 
-/** The leader's end: one exchange at a time, complete when every shell has entered. */
+const FANOUT = 2;
+
+function fanoutOf(shell: Shell): number {
+  const k = objectOf(objectOf(shell.option("pmi-simple"))["exchange"])["k"] ?? FANOUT;
+  if (typeof k !== "number" || !Number.isInteger(k) || k < 1) throw new ShellExit(1, `invalid pmi-simple.exchange.k: ${JSON.stringify(k)} is not a number from 1 on`);
+  return k;
+}
+
+/** One exchange at a time: complete here when this shell and its children have entered, and everywhere when the leader has all. */
 function serveExchange(shell: Shell): Gather {
+  const { shellRank, nodes } = shell.job;
+  const k = fanoutOf(shell);
+  const expected = 1 + Math.max(0, Math.min(k, nodes.length - 1 - shellRank * k));
   let round = newRound();
+  const complete = async (now: Round): Promise<void> => {
+    round = newRound();
+    try {
+      now.done.resolve(shellRank === 0 ? now.pairs : await askParent(shell, Math.floor((shellRank - 1) / k), now.pairs));
+    } catch (err) {
+      now.done.reject(err);
+    }
+  };
   const gather: Gather = {
-    async enter(shellRank, pairs) {
+    async enter(from, pairs) {
       const now = round;
-      if (now.entered.has(shellRank)) throw new FluxError(errno.EEXIST, `shell ${shellRank} is in this exchange already`);
-      now.entered.add(shellRank);
-      for (const [key, value] of pairs) now.union.set(key, value);
-      if (now.entered.size === shell.job.nodes.length) {
-        round = newRound();
-        now.done.resolve(now.union);
-      }
+      if (now.entered.has(from)) throw new FluxError(errno.EEXIST, `shell ${from} is in this exchange already`);
+      now.entered.add(from);
+      for (const [key, value] of pairs) now.pairs.set(key, value);
+      if (now.entered.size === expected) await complete(now);
       return now.done.promise;
     },
     fail(error) {
@@ -115,8 +136,20 @@ function serveExchange(shell: Shell): Gather {
   return gather;
 }
 
-function newRound(): { entered: Set<number>; union: Pairs; done: PromiseWithResolvers<Pairs> } {
+async function askParent(shell: Shell, parent: number, pairs: Pairs): Promise<Pairs> {
+  const payload: JsonObject = { shell_rank: shell.job.shellRank, pairs: Object.fromEntries(pairs) };
+  const answer = await shell.call(parent, "pmi-exchange", payload);
+  return new Map(Object.entries(dict(str)(answer["pairs"], "pairs")));
+}
+
+interface Round {
+  readonly entered: Set<number>;
+  readonly pairs: Pairs;
+  readonly done: PromiseWithResolvers<Pairs>;
+}
+
+function newRound(): Round {
   const done = Promise.withResolvers<Pairs>();
   done.promise.catch(() => undefined);
-  return { entered: new Set(), union: new Map(), done };
+  return { entered: new Set(), pairs: new Map(), done };
 }

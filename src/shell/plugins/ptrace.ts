@@ -20,8 +20,9 @@ export function ptracePlugin(): Plugin {
       if (!wanted) return;
       const { spawn } = task;
       task.spawn = (options) => {
-        const { path, argv } = prepareProgram(options.argv, options.env, options.cwd);
-        const child = spawn({ ...options, argv: stoppingArgv(path, argv.slice(1)) });
+        // A program that isn't there is said as without us.
+        prepareProgram(options.argv, options.env, options.cwd);
+        const child = spawn({ ...options, argv: stoppingArgv(options.argv) });
         stopInExec(shell, child.pid, task.rank);
         return child;
       };

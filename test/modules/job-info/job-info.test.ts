@@ -151,3 +151,16 @@ test("20 MB of output come at 50 MB/s and more", async () => {
   expect(rate_MBps).toBeGreaterThan(20); // the writing is in this time
   await output.return();
 });
+
+test("lookups of what a running job keeps in its own namespace, as later in the primary one", async () => {
+  const h = await start();
+  await log(h, SUBMIT);
+  const lookup = (key: string) => h.rpc("job-info.lookup", { id: ID, keys: [key], flags: 0 });
+  await expect(lookup("guest.exec.eventlog")).rejects.toMatchObject({ errno: errno.ENOENT });
+  await kvsNamespaceCreate(h, `job-${ID}`);
+  await kvsCommit(h, [append("exec.eventlog", line("init"))], { namespace: `job-${ID}` });
+  expect(await lookup("guest.exec.eventlog")).toMatchObject({ "guest.exec.eventlog": line("init") });
+  await kvsNamespaceRemove(h, `job-${ID}`);
+  await kvsPut(h, jobKvsPath(ID, "guest.exec.eventlog"), line("init"));
+  expect(await lookup("guest.exec.eventlog")).toMatchObject({ "guest.exec.eventlog": line("init") });
+});
