@@ -164,8 +164,11 @@ function drop(state: State, client: Client): void {
 }
 
 function reply(state: State, client: Client, words: Parameters<typeof formatLine>[0]): void {
+  replyLine(state, client, formatLine(words));
+}
+
+function replyLine(state: State, client: Client, line: string): void {
   if (client.phase === "closed") return;
-  const line = formatLine(words);
   state.options.trace?.(client.rank, "S", line);
   client.sink.write(line);
 }
@@ -258,7 +261,8 @@ function handleGet(state: State, client: Client, message: PmiMessage): void {
   const known = name === undefined || name === state.options.kvsname;
   const value = known ? state.pairs.get(message.get("key") ?? "") : undefined;
   if (value === undefined) reply(state, client, { cmd: "get_result", rc: -1, msg: asWord(`key_${message.get("key") ?? ""}_not_found`) });
-  else reply(state, client, { cmd: "get_result", rc: 0, value });
+  // The most frequent answer; a value that was put came in a line and fits into one.
+  else replyLine(state, client, `cmd=get_result rc=0 value=${value}\n`);
 }
 
 function handleFinalize(state: State, client: Client): void {

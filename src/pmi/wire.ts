@@ -29,21 +29,23 @@ const AFTER_TEXT = new Set(["cmd", "rc", "key", "kvsname", "exitcode"]);
 /** The words of a line (without its newline). EPROTO names what is no word; the first of two equal keys counts. */
 export function parseLine(line: string): PmiMessage {
   const message = new Map<string, string>();
-  let at = 0;
-  for (;;) {
+  for (let at = 0; ; ) {
     while (line[at] === " " || line[at] === "\t") at++;
     if (at >= line.length) return message;
     const equals = line.indexOf("=", at);
-    const key = equals === -1 ? line.slice(at) : line.slice(at, equals);
-    if (equals === -1 || key === "" || /\s/.test(key)) throw new FluxError(errno.EPROTO, `PMI: "${excerpt(line.slice(at))}" is not key=value`);
+    const space = wordEnd(line, at);
+    if (equals === -1 || equals === at || space < equals) throw new FluxError(errno.EPROTO, `PMI: "${excerpt(line.slice(at))}" is not key=value`);
+    const key = line.slice(at, equals);
     const isText = TEXT_KEYS.has(key);
-    let end = isText ? line.length : line.slice(equals + 1).search(/[ \t]/);
-    if (!isText) end = end === -1 ? line.length : equals + 1 + end;
-    let value = line.slice(equals + 1, end);
-    if (isText) value = wordsAfterText(value, key, message);
-    if (!message.has(key)) message.set(key, value);
-    at = end;
+    at = isText ? line.length : space;
+    const value = line.slice(equals + 1, at);
+    if (!message.has(key)) message.set(key, isText ? wordsAfterText(value, key, message) : value);
   }
+}
+
+function wordEnd(line: string, at: number): number {
+  for (let i = at; i < line.length; i++) if (line[i] === " " || line[i] === "\t") return i;
+  return line.length;
 }
 
 /** Take known words, not seen before, off the end of a text; what is left is the text. */
@@ -83,20 +85,23 @@ export function numberOf(message: PmiMessage, key: string): number | undefined {
   return Number(text);
 }
 
+const CARRIAGE_RETURN = 13;
+
 /** Splits a byte stream into lines no longer than `max_bytes`; a longer one is EMSGSIZE. */
 export function createLineSplitter(max_bytes: number, onLine: (line: string) => void): (chunk: Uint8Array) => void {
   let kept = Buffer.alloc(0);
   return (chunk) => {
-    let rest = kept.length === 0 ? Buffer.from(chunk) : Buffer.concat([kept, chunk]);
+    let rest = kept.length === 0 ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength) : Buffer.concat([kept, chunk]);
     kept = Buffer.alloc(0);
     for (;;) {
       const newline = rest.indexOf(10);
       if ((newline === -1 ? rest.length : newline) > max_bytes) throw new FluxError(errno.EMSGSIZE, `PMI: a line is longer than ${max_bytes} bytes`);
       if (newline === -1) {
-        kept = rest;
+        kept = Buffer.from(rest);
         return;
       }
-      const line = rest.toString("utf8", 0, newline).replace(/\r$/, "");
+      const end = rest[newline - 1] === CARRIAGE_RETURN ? newline - 1 : newline;
+      const line = rest.toString("utf8", 0, end);
       rest = rest.subarray(newline + 1);
       onLine(line);
     }
