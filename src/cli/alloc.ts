@@ -11,7 +11,10 @@ import { ALLOC_OPTIONS, instanceJobspec } from "./instance-options.ts";
 import { showJobId } from "./job-id.ts";
 import { eventOfResponse } from "./job-output.ts";
 import { print, printError, writeError } from "./output.ts";
-import { PLUGINS_TEXT, submissionTerms, submitJobspec, printJobspec } from "./submission.ts";
+import { submissionTerms, submitJobspec, printJobspec } from "./submission.ts";
+import { extendSubmission, pluginLines, preinit } from "./submission-plugins.ts";
+
+const OPTIONS = { ...ALLOC_OPTIONS, bg: flag("--bg", "print the job id when the instance is ready, and stay out of it") } as const;
 
 export default defineCommand({
   name: "alloc",
@@ -25,12 +28,14 @@ Examples:
   flux alloc -N2                       a shell in an instance on two whole nodes; exit gives them back
   flux alloc -n4 -c2 flux run -n4 app  one command in an instance of four slots of two cores
   flux alloc -N2 --bg                  in the background: flux proxy JOBID enters it, flux cancel JOBID ends it`,
-  options: { ...ALLOC_OPTIONS, bg: flag("--bg", "print the job id when the instance is ready, and stay out of it") },
-  async run({ options, args }) {
-    if (options.listPlugins) {
-      print(PLUGINS_TEXT);
+  options: OPTIONS,
+  extend: () => extendSubmission("alloc", OPTIONS),
+  async run({ options: given, args }) {
+    if (given.listPlugins) {
+      print(...pluginLines());
       return 0;
     }
+    const options = await preinit(given);
     const command = args[0] === "--" ? args.slice(1) : args;
     const idle = options.bg && command.length === 0;
     const withIdle = idle ? { ...options, brokerOpts: [...options.brokerOpts, "-Sbroker.rc2_none=1"] } : options;

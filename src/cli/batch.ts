@@ -10,7 +10,8 @@ import { parseWords } from "./getopt.ts";
 import { BATCH_OPTIONS, instanceJobspec } from "./instance-options.ts";
 import { showJobId } from "./job-id.ts";
 import { print } from "./output.ts";
-import { PLUGINS_TEXT, stdinRanks, submissionTerms, submitJobspec, printJobspec } from "./submission.ts";
+import { stdinRanks, submissionTerms, submitJobspec, printJobspec } from "./submission.ts";
+import { defaultWords, extendSubmission, pluginLines, pluginOptions, preinit } from "./submission-plugins.ts";
 
 const OPTIONS = { ...BATCH_OPTIONS, wrap: flag("--wrap", "make a /bin/sh script of the arguments, or of stdin") } as const;
 type Options = OptionValues<typeof OPTIONS>;
@@ -31,14 +32,16 @@ Examples:
   flux batch -N2 ./script.sh input
   flux batch -n1 --wrap flux run -n4 ./my_program`,
   options: OPTIONS,
+  // Default options come before directives: see withDirectives().
+  extend: async () => ({ ...(await extendSubmission("batch", OPTIONS)), words: [] }),
   async run({ options: given, args: words }) {
     if (given.listPlugins) {
-      print(PLUGINS_TEXT);
+      print(...pluginLines());
       return 0;
     }
     const args = words[0] === "--" ? words.slice(1) : words;
     const { script, directives } = given.wrap ? wrapped(args) : readScript(args[0]);
-    const options = withDirectives(given, directives, args[0] ?? "stdin");
+    const options = await preinit(withDirectives(given, directives, await defaultWords("batch"), args[0] ?? "stdin"));
     if (options.input !== undefined && stdinRanks(options.input) !== undefined) throw new UsageError("per-task input not supported for batch");
     const files = { input: options.input, output: options.output ?? OUTPUT_DEFAULT, error: options.error, labelIo: options.labelIo };
     const name = options.jobName ?? args[0] ?? "batch";
@@ -84,22 +87,23 @@ function readScript(path: string | undefined): Script {
   }
 }
 
-/** Options of the script's directives, and on top of them those of the command line. Throws UsageError naming the line. */
-function withDirectives(given: Options, directives: readonly Directive[], name: string): Options {
-  let merged: Readonly<Record<string, unknown>> = parseWords(OPTIONS, [], true).values;
+/** Default options, those of the script's directives, and on top of them those of the command line. Throws UsageError naming the line. */
+function withDirectives(given: Options, directives: readonly Directive[], defaults: readonly string[], name: string): Options {
+  const specs = { ...OPTIONS, ...pluginOptions() };
+  let merged: Readonly<Record<string, unknown>> = parseWords(specs, defaults, true, true).values;
   for (const { line, args } of directives) {
     let values: Record<string, unknown>;
     try {
-      const parsed = parseWords(OPTIONS, args, true, true);
+      const parsed = parseWords(specs, args, true, true);
       const [stray] = parsed.args;
       if (stray !== undefined) throw new UsageError(`unrecognized arguments: ${stray}`);
       ({ values } = parsed);
     } catch (err) {
       throw new UsageError(`argument parsing failed at ${name} line ${line}: ${err instanceof Error ? err.message : String(err)}`, 2);
     }
-    merged = mergeOptions(OPTIONS, merged, values);
+    merged = mergeOptions(specs, merged, values);
   }
-  return mergeOptions(OPTIONS, merged, afterDirectives(given)) as Options;
+  return mergeOptions(specs, merged, afterDirectives(given)) as Options;
 }
 
 /** Each option as if both command lines had been one: what was given later counts, lists grow. */

@@ -6,7 +6,8 @@ import { withFlux } from "./connect.ts";
 import { systemErrorText } from "./environment-rules.ts";
 import { fillTemplate, type InputScope, parseDefine, splitInputs } from "./input-template.ts";
 import { print } from "./output.ts";
-import { PLUGINS_TEXT, stdinRanks, submissionTerms } from "./submission.ts";
+import { stdinRanks, submissionTerms } from "./submission.ts";
+import { extendSubmission, pluginLines, preinit } from "./submission-plugins.ts";
 import { MANY_OPTIONS, planCopies, submitMany } from "./submit-many.ts";
 
 const OPTIONS = {
@@ -34,11 +35,13 @@ Examples:
   seq 1 100 | flux bulksubmit --watch -n4 ./simulate --seed={}
   flux bulksubmit --dry-run -n {0} ./app {1} ::: 1 2 4 ::: a b`,
   options: OPTIONS,
-  async run({ options, args }) {
-    if (options.listPlugins) {
-      print(PLUGINS_TEXT);
+  extend: () => extendSubmission("bulksubmit", OPTIONS),
+  async run({ options: given, args }) {
+    if (given.listPlugins) {
+      print(...pluginLines());
       return 0;
     }
+    const options = await preinit(given);
     if (options.input !== undefined && stdinRanks(options.input) !== undefined) throw new UsageError("per-task input not supported for bulksubmit");
     const commands = commandsOf(options, args[0] === "--" ? args.slice(1) : args);
     if (options.shuffle) shuffle(commands);

@@ -50,6 +50,15 @@ export interface Invocation<S> {
  */
 export type ErrorStyle = "getopt" | "argparse";
 
+/** Options that are known only when a command is called. */
+export interface Extension {
+  readonly options: OptionSpecs;
+  /** Words that stand before those of the command line. */
+  readonly words: readonly string[];
+  /** More about one of the options, for --help=OPTION. Throws UsageError. */
+  readonly help: (name: string) => string;
+}
+
 export interface CommandSpec<S extends OptionSpecs> {
   readonly name: string;
   readonly style: ErrorStyle;
@@ -64,6 +73,8 @@ export interface CommandSpec<S extends OptionSpecs> {
   readonly passThrough?: boolean;
   /** All words are somebody else's, --help too. */
   readonly verbatim?: boolean;
+  /** What files of the site and the user add. Throws UsageError. */
+  readonly extend?: () => Promise<Extension>;
   /** Resolves to the exit code. Throw UsageError, FluxError or FormatError for a one-line error and exit code 1. */
   run?(invocation: Invocation<S>): Promise<number> | number;
   readonly subcommands?: readonly CommandSpecAny[];
@@ -79,6 +90,7 @@ export interface CommandSpecAny {
   readonly options?: OptionSpecs;
   readonly passThrough?: boolean;
   readonly verbatim?: boolean;
+  readonly extend?: () => Promise<Extension>;
   run?(invocation: Invocation<OptionSpecs>): Promise<number> | number;
   readonly subcommands?: readonly CommandSpecAny[];
 }
@@ -189,9 +201,19 @@ async function dispatch(spec: CommandSpecAny, words: readonly string[], program:
   if (sub !== undefined) return dispatch(sub, rest, program, `${path} ${sub.name}`);
   if (spec.run === undefined) return missingSubcommand(spec, first, path);
   if (spec.verbatim) return spec.run({ options: {}, args: words, program });
-  const parsed = parseOptions(spec, words, path);
+  const extension = await spec.extend?.();
+  const helpName = extension === undefined ? undefined : /^--help=(.+)$/.exec(first ?? "")?.[1];
+  if (helpName !== undefined) {
+    console.log(extension?.help(helpName));
+    return 0;
+  }
+  const parsed = extension === undefined ? parseOptions(spec, words, path) : parseOptions(extendedBy(spec, extension), [...extension.words, ...words], path);
   if (parsed === undefined) return 0;
   return spec.run({ ...parsed, program });
+}
+
+function extendedBy(spec: CommandSpecAny, { options }: Extension): CommandSpecAny {
+  return { ...spec, options: { ...spec.options, ...options } };
 }
 
 function missingSubcommand(spec: CommandSpecAny, first: string | undefined, path: string): number {

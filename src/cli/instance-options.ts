@@ -3,6 +3,7 @@ import { applyConfValue } from "../broker/config.ts";
 import type { JsonObject } from "../formats/json.ts";
 import type { InstanceOptions, Jobspec } from "../formats/jobspec.ts";
 import { counter, flag, list, optional, type OptionValues, text, UsageError } from "./command.ts";
+import { finishJobspec } from "./submission-plugins.ts";
 import { applyResources, applySubmissionOptions, asUsageError, settingsOf, SUBMISSION_OPTIONS, wholeNumber } from "./submission.ts";
 
 export const DUMP_DEFAULT = "flux-{{jobid}}-dump.tgz";
@@ -36,8 +37,8 @@ export async function instanceJobspec(
 ): Promise<Jobspec> {
   const nodes = wholeNumber("nodes", options.nodes);
   if (nodes !== undefined && nodes < 1) throw new UsageError("node count must be an integer >= 1 (if set)");
-  const given = wholeNumber("nslots", options.nslots) || undefined;
-  if (given === undefined && nodes === undefined) throw new UsageError("Number of slots to allocate must be specified");
+  const nslots = wholeNumber("nslots", options.nslots) || undefined;
+  if (nslots === undefined && nodes === undefined) throw new UsageError("Number of slots to allocate must be specified");
   const brokerOptions = options.brokerOpts.flatMap((opts) => opts.split(",")).filter((word) => word !== "");
   // The broker that could write it is still to come: an instance must not end without the dump that its user counts on.
   if (options.dump !== undefined) throw new UsageError("--dump: dumps are not supported yet");
@@ -46,11 +47,11 @@ export async function instanceJobspec(
   try {
     jobspec = make({
       ...settingsOf({ ...options, ...files }),
-      nslots: given ?? nodes,
+      nslots: nslots ?? nodes,
       nodes,
       coresPerSlot: wholeNumber("cores-per-slot", options.coresPerSlot) || undefined,
       gpusPerSlot: wholeNumber("gpus-per-slot", options.gpusPerSlot),
-      exclusive: options.exclusive || given === undefined,
+      exclusive: options.exclusive || nslots === undefined,
       brokerOptions,
       config,
     });
@@ -59,6 +60,7 @@ export async function instanceJobspec(
   }
   await applyResources(jobspec, options);
   await applySubmissionOptions(jobspec, options);
+  await finishJobspec(options, jobspec);
   return jobspec;
 }
 

@@ -41,6 +41,7 @@ import shellPage from "../../docs/man/flux-shell.md" with { type: "text" };
 import shellInitrcPage from "../../docs/man/flux-shell-initrc.md" with { type: "text" };
 import startPage from "../../docs/man/flux-start.md" with { type: "text" };
 import startlogPage from "../../docs/man/flux-startlog.md" with { type: "text" };
+import submissionPluginsPage from "../../docs/man/flux-submission-plugins.md" with { type: "text" };
 import submitPage from "../../docs/man/flux-submit.md" with { type: "text" };
 import uptimePage from "../../docs/man/flux-uptime.md" with { type: "text" };
 import updatePage from "../../docs/man/flux-update.md" with { type: "text" };
@@ -98,6 +99,7 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   "shell-initrc": shellInitrcPage,
   start: startPage,
   startlog: startlogPage,
+  "submission-plugins": submissionPluginsPage,
   submit: submitPage,
   uptime: uptimePage,
   update: updatePage,

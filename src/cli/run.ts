@@ -1,11 +1,19 @@
 // flux run: submit a job and attach to it.
-import { submitJobspec, jobspecOfOptions, PLUGINS_TEXT, RESOURCE_OPTIONS, stdinRanks, submissionTerms, SUBMISSION_OPTIONS, printJobspec } from "./submission.ts";
+import { submitJobspec, jobspecOfOptions, RESOURCE_OPTIONS, stdinRanks, submissionTerms, SUBMISSION_OPTIONS, printJobspec } from "./submission.ts";
 import { defineCommand, flag, hidden, reportError, text } from "./command.ts";
+import { extendSubmission, pluginLines, preinit } from "./submission-plugins.ts";
 import { isTraced } from "../os/traced.ts";
 import { withFlux } from "./connect.ts";
 import type { DebugRequest } from "./debugger.ts";
 import { showJobId } from "./job-id.ts";
 import { print, writeError } from "./output.ts";
+
+const OPTIONS = {
+  ...SUBMISSION_OPTIONS,
+  ...RESOURCE_OPTIONS,
+  waitEvent: text("--wait-event NAME", "stop following the job after this event"),
+  debugEmulate: hidden(flag("--debug-emulate", "as if a parallel debugger were there, for tests")),
+} as const;
 
 export default defineCommand({
   name: "run",
@@ -20,17 +28,14 @@ Examples:
   flux run -N2 --label-io hostname     one task on each of two whole nodes, lines labelled by task
   flux run -n8 -c4 -t 30m ./my_program eight tasks of four cores each, for half an hour at most
 Ctrl-C twice within two seconds cancels the job; ctrl-C and ctrl-Z leaves it running.`,
-  options: {
-    ...SUBMISSION_OPTIONS,
-    ...RESOURCE_OPTIONS,
-    waitEvent: text("--wait-event NAME", "stop following the job after this event"),
-    debugEmulate: hidden(flag("--debug-emulate", "as if a parallel debugger were there, for tests")),
-  },
-  async run({ options, args }) {
-    if (options.listPlugins) {
-      print(PLUGINS_TEXT);
+  options: OPTIONS,
+  extend: () => extendSubmission("run", OPTIONS),
+  async run({ options: given, args }) {
+    if (given.listPlugins) {
+      print(...pluginLines());
       return 0;
     }
+    const options = await preinit(given);
     const debug = await debugRequest(options.debugEmulate);
     const jobspec = await jobspecOfOptions(debug === undefined ? options : { ...options, setopt: [...options.setopt, "stop-tasks-in-exec"] }, args);
     if (options.dryRun) return printJobspec(jobspec);

@@ -13,6 +13,7 @@ import { NOFILE_VARIABLE } from "../os/limits.ts";
 import { counter, flag, list, type OptionSpec, type OptionValues, text, UsageError } from "./command.ts";
 import { applyEnvironmentRules, systemErrorText } from "./environment-rules.ts";
 import { printError } from "./output.ts";
+import { finishJobspec } from "./submission-plugins.ts";
 import { applyRlimitRules } from "./rlimit-rules.ts";
 
 // ---- options
@@ -98,6 +99,7 @@ export async function jobspecOfOptions(options: JobOptions, words: readonly stri
   await applyResources(jobspec, options);
   await applySubmissionOptions(jobspec, options);
   if (options.taskmap !== undefined) setShellOption(jobspec, "taskmap", uriEntry(options.taskmap, "taskmap"));
+  await finishJobspec(options, jobspec);
   return jobspec;
 }
 
@@ -393,11 +395,6 @@ function parseFlags(words: readonly string[]): number {
 export function submitJobspec(h: Flux, jobspec: Jobspec, terms: SubmissionTerms): Promise<JobId> {
   return submitJob(h, encodeJson(jobspec), terms);
 }
-
-/** For --list-plugins: there are none beside what is built in. */
-export const PLUGINS_TEXT = `Options that are built in:
-  --resources-shape     resources as an RFC 46 shape on the command line
-  --resources-json      resources section of a jobspec from a JSON file`;
 
 /** --dry-run: shows the jobspec instead of submitting it; returns the exit code. */
 export async function printJobspec(jobspec: Jobspec): Promise<number> {

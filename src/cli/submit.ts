@@ -3,7 +3,8 @@ import { defineCommand, UsageError } from "./command.ts";
 import { withFlux } from "./connect.ts";
 import { print } from "./output.ts";
 import { MANY_OPTIONS, planCopies, submitMany } from "./submit-many.ts";
-import { PLUGINS_TEXT, stdinRanks, submissionTerms } from "./submission.ts";
+import { stdinRanks, submissionTerms } from "./submission.ts";
+import { extendSubmission, pluginLines, preinit } from "./submission-plugins.ts";
 
 export default defineCommand({
   name: "submit",
@@ -19,11 +20,13 @@ Examples:
   flux submit --wait --watch -n2 hostname         wait for the job and show what it prints
   flux submit --dependency=afterok:JOBID ./next   start when another job has succeeded`,
   options: MANY_OPTIONS,
-  async run({ options, args }) {
-    if (options.listPlugins) {
-      print(PLUGINS_TEXT);
+  extend: () => extendSubmission("submit", MANY_OPTIONS),
+  async run({ options: given, args }) {
+    if (given.listPlugins) {
+      print(...pluginLines());
       return 0;
     }
+    const options = await preinit(given);
     if (options.input !== undefined && stdinRanks(options.input) !== undefined) throw new UsageError("per-task input not supported for submit");
     const copies = planCopies(options, args);
     // What is wrong with the options is said before anything is submitted.
