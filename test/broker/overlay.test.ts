@@ -110,6 +110,22 @@ test("a child joins and both sides route", async () => {
   await parent.overlay.close();
 });
 
+test("a grandchild that comes while its parent waits to be let in is not forgotten", async () => {
+  using dir = directory();
+  const [top, middle, low] = [await node(0, 4), await node(1, 4), await node(3, 4)];
+  const topEndpoint = await top.overlay.listen(`ipc://${dir.path}/tbon-0`);
+  const middleEndpoint = await middle.overlay.listen(`ipc://${dir.path}/tbon-1`);
+  middle.overlay.knowChildren(new Map([[3, cardOf(low)]]));
+  // Rank 0 reads the hello of rank 1, and answers when it knows its children.
+  const joining = middle.overlay.connectParent(0, cardOf(top, topEndpoint));
+  await low.overlay.connectParent(1, cardOf(middle, middleEndpoint));
+  await middle.happened("self full");
+  top.overlay.knowChildren(new Map([[1, cardOf(middle)], [2, cardOf(low)]]));
+  await joining;
+  await top.happened("1 full");
+  for (const { overlay } of [low, middle, top]) await overlay.close();
+});
+
 test("a child that says goodbye is offline, one that breaks is lost, and nobody waits for it", async () => {
   using dir = directory();
   {

@@ -159,6 +159,7 @@ export class Overlay {
     if (card.endpoint === undefined) throw new FluxError(errno.EPROTO, `broker ${rank} published no endpoint`);
     const connection = await this.#connect(rank, card.endpoint, card.publicKey);
     let answer: Message;
+    const told = this.#status;
     try {
       answer = await this.#sayHello(connection);
     } catch (err) {
@@ -177,6 +178,8 @@ export class Overlay {
     this.#options.router.setParent(peer);
     connection.onMessage = (parts) => this.#fromParent(link, fromPieces(parts));
     connection.onClose = (error) => this.#parentClosed(link, error);
+    // A child may have come while the parent was reading our hello.
+    if (this.#status !== told) this.#sendStatus();
     return answer.payload;
   }
 
@@ -345,7 +348,7 @@ export class Overlay {
     if (own === this.#status) return;
     this.#status = own;
     this.#statusSince_ms = child.since_ms;
-    this.#sendParent(controlMessage(CONTROL_STATUS, SUBTREE_STATUS[own]));
+    this.#sendStatus();
     this.#events.statusChanged();
   }
 
@@ -388,8 +391,8 @@ export class Overlay {
     await this.#listener?.close();
   }
 
-  #sendParent(message: Message): void {
-    if (this.#parent !== undefined) this.#send(this.#parent.connection, message);
+  #sendStatus(): void {
+    if (this.#parent !== undefined) this.#send(this.#parent.connection, controlMessage(CONTROL_STATUS, SUBTREE_STATUS[this.#status]));
   }
 
   #send(connection: ZmtpConnection, message: Message): void {
