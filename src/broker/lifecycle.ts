@@ -352,7 +352,7 @@ export class Lifecycle {
     if (this.#expedited && Number.isFinite(limit_s)) clock.setTimer(limit_s * 1000, () => programs.abort("cleanup", SIGNAL_GRACE_MS)).unref();
     const code = await programs.run("cleanup");
     this.fail(code);
-    await cleanUpJobs(h);
+    if (process.env["FLUX_DISABLE_JOB_CLEANUP"] === undefined) await cleanUpJobs(h);
     this.#post(code === 0 ? "cleanup-success" : "cleanup-fail");
   }
 

@@ -192,3 +192,15 @@ describe("a database that is not whole", () => {
     expect(stdout).toMatch(/content\.sqlite: database is locked: another instance uses this state directory\n1\n$/);
   });
 });
+
+test("FLUX_DISABLE_JOB_CLEANUP: simulated jobs that run are reattached to after an orderly end, others fail and keep their output", async () => {
+  await using box = sandbox();
+  box.env["FLUX_DISABLE_JOB_CLEANUP"] = "t";
+  const state = stateDirectory(box);
+  const before = await runOn(box, state, "flux submit --wait-event=start --flags=debug --setattr=system.exec.test.run_duration=100s true; id=$(flux submit sh -c 'echo hello; sleep 600'); echo $id; flux job wait-event -q -p output $id data");
+  expect(before.stderr).toBe("");
+  const [simulated = "", real = ""] = lines(before.stdout);
+  const after = await runOn(box, state, `flux jobs -no '{id} {state}' ${simulated}; flux job eventlog ${simulated} | grep -o 'debug.exec-reattach.*'; flux job wait-event -q ${real} clean; flux job eventlog ${real} | grep -o 'reattach to running job is not implemented'; flux job attach ${real} 2>/dev/null; flux cancel ${simulated}`);
+  expect(after.stderr).toBe("");
+  expect(lines(after.stdout)).toEqual([`${simulated} RUN`, "debug.exec-reattach-start", "debug.exec-reattach-finish", "reattach to running job is not implemented", "hello"]);
+}, 30_000);

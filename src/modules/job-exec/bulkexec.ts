@@ -173,6 +173,10 @@ export function bulkExecution(job: ActiveJob): Execution {
     kill(signum) {
       for (const shell of shells) order(shell, { type: "kill", signum });
     },
+    leave() {
+      this.killShells();
+      return false;
+    },
     killShells() {
       for (const shell of shells) order(shell, { type: "kill-shell" });
     },

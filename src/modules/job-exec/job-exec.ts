@@ -22,7 +22,7 @@ import { spawnProcess } from "../../os/spawn.ts";
 import { bulkExecution } from "./bulkexec.ts";
 import { describeConfig, type ExecConfig, parseExecConfig } from "./config.ts";
 import { openGuest, primaryWriter } from "./guest.ts";
-import { type ActiveJob, beginJob, describeJob, type ExecContext, jobException, jobLogged, newJob, updateExpiration } from "./job.ts";
+import { type ActiveJob, beginJob, describeJob, type ExecContext, jobException, jobLogged, leaveJob, newJob, updateExpiration } from "./job.ts";
 import type { StartShell } from "./pool.ts";
 import { startShells, type Shells } from "./shells.ts";
 import { simulatedGuest, testConfig, testExecution, type TestExecution } from "./testexec.ts";
@@ -51,7 +51,11 @@ export function createJobExec(options: JobExecOptions = {}): ModuleDefinition {
       });
       const leader = context.rank === 0 ? await startLeader(h, context, config) : undefined;
       await h.serve("job-exec", { ...shells.methods, ...leader?.methods });
-      if (leader !== undefined) await h.rpc("job-manager.exec-hello", { service: "job-exec" });
+      if (leader !== undefined) {
+        await h.rpc("job-manager.exec-hello", { service: "job-exec" });
+        // Jobs that ran before came with the answer: whoever finds this module loaded finds them running.
+        await leader.begun();
+      }
       const warm = context.size <= WARM_SIZE_MAX && config.poolSize !== 0;
       const timer = warm ? context.clock.setTimer(WARM_MS, () => shells.pool.warm(1)).unref() : undefined;
       return {
@@ -84,6 +88,8 @@ async function ownShell(h: Flux): Promise<StartShell> {
 
 interface Leader {
   readonly methods: Methods;
+  /** Resolves when all jobs that are there now have been started, or refused. */
+  begun(): Promise<void>;
   describeJobs(): JsonObject;
   reconfigure(config: ExecConfig): void;
   stop(): Promise<void>;
@@ -100,6 +106,7 @@ async function startLeader(h: Flux, moduleContext: ModuleContext, config: ExecCo
     primary: primaryWriter(h),
     emptyRoot: blobrefOf(Buffer.from(encodeTreeobj(dirObject())), isHashName(hash) ? hash : "sha1"),
     jobs: new Map(),
+    beginning: new Set(),
   };
   const subscription = await h.subscribe("job-exception", ({ payload }) => {
     const { id, severity, wait_status } = readException(payload);
@@ -108,13 +115,16 @@ async function startLeader(h: Flux, moduleContext: ModuleContext, config: ExecCo
   });
   return {
     methods: leaderMethods(context),
+    async begun() {
+      await Promise.all(context.beginning);
+    },
     describeJobs: () => Object.fromEntries([...context.jobs.values()].map((job) => [formatJobId(job.id, "f58"), describeJob(job)])),
     reconfigure(changed) {
       context.config = changed;
     },
     async stop() {
       await subscription.unsubscribe();
-      for (const job of context.jobs.values()) job.execution.killShells();
+      await Promise.all([...context.jobs.values()].map(leaveJob));
     },
   };
 }
@@ -167,7 +177,9 @@ function start(context: ExecContext, request: Request): typeof DEFERRED {
   try {
     const job = makeJob(context, request, { id, userid, jobspec, R, reattach });
     context.jobs.set(id, job);
-    beginJob(job).catch((err: unknown) => context.h.log(3, `job ${formatJobId(id, "f58")}: ${toFluxError(err).message}`));
+    const beginning = beginJob(job).catch((err: unknown) => context.h.log(3, `job ${formatJobId(id, "f58")}: ${toFluxError(err).message}`));
+    context.beginning.add(beginning);
+    void beginning.finally(() => context.beginning.delete(beginning));
   } catch (err) {
     // Only this job is at fault: an error response would end the whole protocol.
     refuse(request, id, toFluxError(err).message);
@@ -204,7 +216,7 @@ function makeJob(context: ExecContext, request: Request, what: { id: bigint; use
     return newJob(context, request, { ...what, resources, guest }, (job) => testExecution(job, test));
   }
   if (userid !== context.owner) throw new FluxError(errno.EPERM, "jobs of guests need a privileged helper (exec.imp), which is not configured");
-  if (reattach) throw new FluxError(errno.ENOENT, "the job's shells ended with the instance that started them");
+  if (reattach) throw new FluxError(errno.ENOSYS, "reattach to running job is not implemented: its shells ended with the job-exec that started them");
   const { h, clock, primary, emptyRoot } = context;
   const guest = openGuest({ h, clock, id, userid, primary, emptyRoot, onError, onLogged });
   return newJob(context, request, { ...what, resources, guest }, bulkExecution);

@@ -27,6 +27,8 @@ export interface Execution {
   kill(signum: number): void;
   /** Kills what kills the tasks: the shell processes. */
   killShells(): void;
+  /** The module goes, and the job may be met again: true when something of it goes on meanwhile, false when it was killed. */
+  leave(): boolean;
   /** Broker ranks that still have something running. */
   activeRanks(): IdSet;
   expiration?(expiration: number): void;
@@ -44,6 +46,8 @@ export interface ExecContext {
   /** Blobref of an empty directory. */
   readonly emptyRoot: string;
   readonly jobs: Map<JobId, ActiveJob>;
+  /** Jobs that are being started; none rejects. */
+  readonly beginning: Set<Promise<void>>;
 }
 
 export interface ActiveJob {
@@ -118,7 +122,7 @@ export function newJob(
   return job;
 }
 
-const NOT_YET: Execution = { name: "bulk-exec", start: () => undefined, kill: () => undefined, killShells: () => undefined, activeRanks: () => new IdSet() };
+const NOT_YET: Execution = { name: "bulk-exec", start: () => undefined, kill: () => undefined, killShells: () => undefined, leave: () => false, activeRanks: () => new IdSet() };
 
 /** Makes the namespace, says "init" and "starting", and lets the execution begin. */
 export async function beginJob(job: ActiveJob): Promise<void> {
@@ -184,6 +188,19 @@ function finalize(job: ActiveJob): void {
     h.log(3, `job ${formatJobId(job.id, "f58")}: guest namespace: ${toFluxError(err).message}`);
     release();
   });
+}
+
+/**
+ * The module goes without an end of the job, which its successor is asked to reattach to. What the job has logged is kept, unless
+ * it goes on.
+ */
+export async function leaveJob(job: ActiveJob): Promise<void> {
+  const { clock, h } = job.context;
+  if (job.finalizing) return;
+  job.finalizing = true;
+  for (const timer of Object.values(job.timers)) clock.clear(timer);
+  if (job.execution.leave() || !job.hasNamespace) return;
+  await job.guest.finish().catch((err: unknown) => h.log(3, `job ${formatJobId(job.id, "f58")}: guest namespace: ${toFluxError(err).message}`));
 }
 
 function respond(job: ActiveJob, type: string, data: JsonObject): void {

@@ -88,6 +88,11 @@ export function testExecution(job: ActiveJob, config: TestConfig): TestExecution
     // A simulated task dies of whatever signal it gets.
     kill: (signum) => end(signum),
     killShells: () => end(SIGKILL),
+    leave() {
+      ended = true;
+      clock.clear(timer);
+      return true;
+    },
     activeRanks: () => (ended ? new IdSet() : IdSet.from(job.nodes.map((node) => node.brokerRank))),
     override(event, status) {
       if (!config.override) throw new FluxError(errno.EINVAL, "Job not in exec override mode");

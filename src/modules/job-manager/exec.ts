@@ -41,8 +41,9 @@ export class Exec {
     this.#service = service;
     this.#sender = request.sender;
     this.#options.h.onUntagged(`${service}.start`, (response) => this.#receive(service, response));
-    request.respond();
+    // What it is asked to start or reattach to comes before the answer: then it knows all of them.
     for (const job of [...this.#options.core.active.values()]) if (job.facts.state === STATE.RUN) this.#options.core.act(job);
+    request.respond();
   }
 
   /** A client or module is gone: perhaps it was the execution system. */
@@ -60,7 +61,7 @@ export class Exec {
     job.startSent = true;
     h.sendUntagged(`${this.#service}.start`, { id: job.id, userid, jobspec: jobspecOf(job), reattach, R });
     if (core.active.size > DECODED_MAX) job.decoded = undefined;
-    if (isDebug(job)) core.post(job, "debug.start-request");
+    if (isDebug(job)) core.post(job, reattach ? "debug.exec-reattach-start" : "debug.start-request");
   }
 
   /** The expiration in the job's R changed. */
