@@ -7,6 +7,7 @@ import { inOwnGroup, isTerminal, type OwnGroup } from "../os/foreground.ts";
 import type { Clock, Timer } from "../os/clock.ts";
 import { exitCodeOf, signalNumber, termSignalOf } from "../os/signals.ts";
 import { type Child, sendSignal, spawnProcess } from "../os/spawn.ts";
+import { splitLines, type Splitter } from "../shell/lines.ts";
 import { descendantsOf, processesWithEnvironment, readProcess } from "../os/process-tree.ts";
 
 export interface Command {
@@ -86,6 +87,11 @@ export class Programs {
     return exitCode;
   }
 
+  /** Runs a command line for `name` besides its commands, its output to the log; resolves to the exit code. */
+  runLine(name: string, line: string): Promise<number> {
+    return this.#runOne(name, 0, { argv: ["bash", "-c", line], title: line, foreground: false });
+  }
+
   /** Ends what runs under `name`: SIGHUP, and SIGKILL after `grace_ms` (0: at once) or the second time. What has not started yet ends as it starts. */
   abort(name: string, grace_ms: number): void {
     const again = this.#aborted.has(name);
@@ -155,9 +161,25 @@ export class Programs {
       const { result, group } = inOwnGroup(() => spawnProcess({ argv: command.argv, env, stdin: "inherit", stdout: "inherit", stderr: "inherit" }));
       return { name, child: result, group, timer: undefined };
     }
-    const output = (level: 3 | 6) => lines((line) => this.#options.log(level, `${name}.${index}: ${line}`));
-    const child = spawnProcess({ argv: command.argv, env, stdin: "null", stdout: "pipe", stderr: "pipe", onStdout: output(6), onStderr: output(3) });
+    const output = (level: 3 | 6): Splitter => splitLines((line) => this.#logLine(level, `${name}.${index}: `, line));
+    const [out, err] = [output(6), output(3)];
+    const child = spawnProcess({
+      argv: command.argv,
+      env,
+      stdin: "null",
+      stdout: "pipe",
+      stderr: "pipe",
+      onStdout: (chunk) => out.push(chunk),
+      onStdoutEnd: () => out.end(),
+      onStderr: (chunk) => err.push(chunk),
+      onStderrEnd: () => err.end(),
+    });
     return { name, child, group: undefined, timer: undefined };
+  }
+
+  #logLine(level: 3 | 6, prefix: string, line: Uint8Array): void {
+    const text = Buffer.from(line).toString("utf8").trimEnd();
+    if (text !== "") this.#options.log(level, prefix + text);
   }
 }
 
@@ -186,13 +208,6 @@ function signalGroup(pgid: number, signal: string): void {
   } catch (err) {
     if (toFluxError(err).errno !== errno.ESRCH && toFluxError(err).errno !== errno.EPERM) throw err;
   }
-}
-
-/** Cuts chunks into lines; a last line without its end counts. */
-function lines(each: (line: string) => void): (chunk: Uint8Array) => void {
-  return (chunk) => {
-    for (const line of Buffer.from(chunk).toString("utf8").split("\n")) if (line !== "") each(line);
-  };
 }
 
 /** A command line for the user's shell. */
