@@ -298,7 +298,7 @@ class Broker {
       this.#log.write(6, `signal ${signal}`);
       this.#lifecycle.kill(false);
     };
-    const signals: readonly NodeJS.Signals[] = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"];
+    const signals: readonly NodeJS.Signals[] = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGALRM"];
     for (const signal of signals) process.on(signal, kill);
     // An exception that nobody caught is a bug of one part; the others, and the jobs, go on.
     const bug = (err: unknown): void => this.#log.write(2, `internal error: ${err instanceof Error ? (err.stack ?? err.message) : String(err)}`);

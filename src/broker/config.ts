@@ -21,6 +21,11 @@ export async function applyConfValue(config: JsonObject, value: string): Promise
   return merge(config, nested(value.slice(0, equals).split("."), scalar(value.slice(equals + 1))));
 }
 
+/** Text in TOML, or an object in JSON. Throws FluxError that begins with `name`. */
+export async function parseConfig(text: string, name: string): Promise<JsonObject> {
+  return text.trimStart().startsWith("{") ? inline(name, () => decodeJsonObject(text)) : parseToml(text, name);
+}
+
 function configFiles(path: string): string[] {
   let isDirectory: boolean;
   try {

@@ -92,8 +92,8 @@ export class Lifecycle {
     if (stateNumber(this.state) < stateNumber("run")) this.fail(1);
     switch (this.state) {
       case "init":
-        if (programs.has("rc1")) programs.abort("rc1", grace_ms);
-        else this.#post("panic");
+        programs.abort("rc1", grace_ms);
+        if (!programs.has("rc1")) this.#post("panic");
         return;
       case "join":
         return this.#post("parent-fail");
@@ -256,11 +256,13 @@ export class Lifecycle {
 
   /** Does here what `flux modprobe rc1` and rc3 do where a site has nothing to add. Resolves to an exit code. */
   async #runOwn(name: "rc1" | "rc3", title: string, file: RcFile): Promise<number> {
-    const { h, rank, attrs, clock, log } = this.#options;
+    const { h, rank, attrs, clock, log, programs } = this.#options;
     const start_ms = clock.monotonic_ms();
     const modprobe = new Modprobe(h, {
       rank,
       keepGoing: name === "rc3" || attrs.has("broker.recovery-mode"),
+      shell: (command) => programs.runLine(name, command),
+      isCancelled: () => name === "rc1" && this.state !== "init",
       report: (task, error) => {
         log.write(3, `${task.work.kind === "load" ? "insmod " : task.work.kind === "remove" ? "rmmod " : ""}${task.name}: ${error.message}`);
         if (name === "rc3") this.fail(1);

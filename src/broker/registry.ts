@@ -12,6 +12,7 @@ const BUILTINS: Readonly<Record<string, () => Promise<{ default: ModuleDefinitio
   "content-sqlite": () => import("../modules/content-sqlite/content-sqlite.ts"),
   kvs: () => import("../modules/kvs/kvs.ts"),
   "kvs-watch": () => import("../modules/kvs-watch/kvs-watch.ts"),
+  cron: () => import("../modules/cron/cron.ts"),
   heartbeat: () => import("../modules/heartbeat/heartbeat.ts"),
   resource: () => import("../modules/resource/resource.ts"),
   "job-info": () => import("../modules/job-info/job-info.ts"),

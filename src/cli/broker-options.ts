@@ -9,7 +9,7 @@ export const brokerOptionSpecs = {
   verbose: counter("-v, --verbose", "say more (repeat for still more)"),
 } as const;
 
-/** Throws UsageError for an attribute without a value. */
+/** Throws UsageError for an attribute without a name. */
 export function toBrokerOptions(
   options: { setattr: readonly string[]; configPath: string | undefined; conf: readonly string[]; verbose: number },
   command: readonly string[],
@@ -23,8 +23,10 @@ export function toBrokerOptions(
   };
 }
 
+/** Without "=" the attribute is there, with an empty value. */
 function splitAttr(word: string): [string, string] {
   const equals = word.indexOf("=");
+  if (equals < 0 && word !== "") return [word, ""];
   if (equals < 1) throw new UsageError(`malformed attribute '${word}': expected ATTR=VAL`);
   return [word.slice(0, equals), word.slice(equals + 1)];
 }

@@ -224,7 +224,7 @@ function missingSubcommand(spec: CommandSpecAny, first: string | undefined, path
     return 0;
   }
   if (first === undefined) {
-    writeStderr(`${help}\n`);
+    writeStderr(`${path.replace(/^flux /, "flux-")}: missing subcommand\n${help}\n`);
     return spec.style === "argparse" ? 2 : 1;
   }
   throw new OptionError(first.startsWith("-") ? `unrecognized option '${first}'` : `Unknown subcommand '${first}'`, spec, path);

@@ -1,7 +1,9 @@
 // flux config: the broker's configuration, an object of TOML tables ("config.get", "config.load", "config.reload").
 import { BUILTIN_CONFIG } from "../broker/builtin-config.ts";
-import type { JsonObject } from "../formats/json.ts";
+import { parseConfig, readConfig } from "../broker/config.ts";
+import { decodeJson, isJsonObject, type Json, type JsonObject } from "../formats/json.ts";
 import { parseDuration } from "../formats/fsd.ts";
+import { toFluxError } from "../message/errno.ts";
 import { defineCommand, flag, text, UsageError } from "./command.ts";
 import { explain, withFlux } from "./connect.ts";
 import { print, wrongUsage } from "./output.ts";
@@ -25,7 +27,7 @@ const get = defineCommand({
     if (args.length > 1) throw wrongUsage("flux config get [OPTIONS] [NAME]");
     const [name] = args;
     const type = parseType(options.type ?? "any");
-    const config = parseRawJson(options.path === undefined ? await askBroker() : JSON.stringify(await readConfig(options.path)));
+    const config = parseRawJson(options.path === undefined ? await askBroker() : JSON.stringify(await readFiles(options.path)));
     const value = name === undefined ? config : memberOf(config, name);
     if (value !== undefined) {
       print(typedText(value, type, name ?? "value"));
@@ -75,29 +77,22 @@ function durationOf(word: string): number | undefined {
   }
 }
 
-/** TOML files: one, or all of a directory in order of their names. */
-async function readConfig(path: string): Promise<JsonObject> {
-  const { readdirSync, statSync } = await import("node:fs");
-  const { join } = await import("node:path");
-  let files: string[];
-  try {
-    const isDirectory = statSync(path).isDirectory();
-    files = isDirectory ? readdirSync(path).filter((name) => name.endsWith(".toml")).toSorted().map((name) => join(path, name)) : [path];
-  } catch {
-    throw new UsageError(`Error parsing config: stat: ${path}: No such file or directory`);
-  }
-  let config: JsonObject = {};
-  for (const file of files) config = { ...config, ...(await parseToml(await Bun.file(file).text(), file)) };
-  return config;
+/** A file, or all TOML files of a directory; "system", "security" and "imp" are those of an installation. */
+function readFiles(path: string): Promise<JsonObject> {
+  return asConfigError(readConfig(["system", "security", "imp"].includes(path) ? `${BUILTIN_CONFIG.confdir}/${path}/conf.d` : path));
 }
 
-async function parseToml(source: string, where: string): Promise<JsonObject> {
-  const { parse } = await import("smol-toml");
+async function readStdin(): Promise<JsonObject> {
+  const input = await Bun.stdin.text();
+  return asConfigError(parseConfig(input, "stdin"));
+}
+
+/** An error of the configuration is the user's. */
+async function asConfigError(config: Promise<JsonObject>): Promise<JsonObject> {
   try {
-    return parse(source) as JsonObject;
+    return await config;
   } catch (err) {
-    const [line = ""] = (err instanceof Error ? err.message : String(err)).split("\n");
-    throw new UsageError(`TOML parse error: ${where === "" ? "" : `${where}: `}${line.replace(/^Invalid TOML document: /, "")}`);
+    throw new UsageError(toFluxError(err).message);
   }
 }
 
@@ -109,7 +104,7 @@ const load = defineCommand({
   async run({ args }) {
     if (args.length > 1) throw wrongUsage("flux config load [PATH]");
     const [path] = args;
-    const config = path === undefined ? await parseToml(await Bun.stdin.text(), "") : await readConfig(path);
+    const config = path === undefined ? await readStdin() : await readFiles(path);
     return withFlux(async (h) => {
       await explain("load", h.rpc("config.load", config), true);
       return 0;
@@ -121,15 +116,94 @@ const reload = defineCommand({
   name: "reload",
   style: "getopt",
   summary: "let the broker read its configuration files again",
-  usage: "",
-  async run({ args }) {
-    if (args.length > 0) throw wrongUsage("flux config reload");
+  usage: "[OPTIONS]",
+  options: { followerNoop: flag("--follower-noop", "do nothing on another rank than 0") },
+  async run({ options, args }) {
+    if (args.length > 0) throw wrongUsage("flux config reload [OPTIONS]");
     return withFlux(async (h) => {
+      if (options.followerNoop && (await h.attr("rank")) !== "0") return 0;
       await explain("reload", h.rpc("config.reload"), true);
       return 0;
     });
   },
 });
+
+const set = defineCommand({
+  name: "set",
+  style: "getopt",
+  summary: "change one value of the configuration",
+  usage: "[OPTIONS] NAME VALUE",
+  details: "Set NAME, whose tables are joined by periods, to VALUE. Its type stays, or is that of --type.\n\nExample: flux config set --type=fsd tbon.torpid_max 30s",
+  options: { type: text("-t, --type TYPE", "string, integer, real, boolean, object, array or fsd") },
+  passThrough: true,
+  async run({ options, args }) {
+    const [name, given] = args;
+    if (name === undefined || given === undefined || args.length > 2) throw wrongUsage("flux config set [OPTIONS] NAME VALUE");
+    const wanted = options.type === undefined ? undefined : parseType(options.type);
+    if (wanted === "fsd-integer" || wanted === "fsd-real" || wanted === "any") throw new UsageError(`Invalid type for the set subcommand: ${wanted}`);
+    return change(name, (before) => {
+      const type = wanted ?? (before === undefined ? undefined : typeOfJson(before));
+      if (type === undefined) throw new UsageError("Type is unknown, please specify --type");
+      return parseValue(given, type);
+    });
+  },
+});
+
+const unset = defineCommand({
+  name: "unset",
+  style: "getopt",
+  summary: "remove one value of the configuration",
+  usage: "NAME",
+  async run({ args }) {
+    const [name] = args;
+    if (name === undefined || args.length > 1) throw wrongUsage("flux config unset NAME");
+    return change(name, () => undefined);
+  },
+});
+
+/** Replaces the value at `name` by what `next` makes of it; undefined removes it. */
+async function change(name: string, next: (before: Json | undefined) => Json | undefined): Promise<number> {
+  return withFlux(async (h) => {
+    const config = await explain("Error fetching config object", h.rpc("config.get"), true);
+    await explain("Error updating config object", h.rpc("config.load", changedAt(config, name.split("."), next)), true);
+    return 0;
+  });
+}
+
+function changedAt(table: JsonObject, [key = "", ...rest]: readonly string[], next: (before: Json | undefined) => Json | undefined): JsonObject {
+  const { [key]: before, ...others } = table;
+  if (rest.length === 0) {
+    const value = next(before);
+    return value === undefined ? others : { ...table, [key]: value };
+  }
+  if (before !== undefined && !isJsonObject(before)) throw new UsageError(`Error updating config object: ${key} is not a table`);
+  return { ...table, [key]: changedAt(before ?? {}, rest, next) };
+}
+
+function typeOfJson(value: Json): ConfigType | undefined {
+  if (value === null) return undefined;
+  if (typeof value === "number" || typeof value === "bigint") return Number.isInteger(Number(value)) ? "integer" : "real";
+  if (typeof value === "string" || typeof value === "boolean") return typeof value as "string" | "boolean";
+  return Array.isArray(value) ? "array" : "object";
+}
+
+function parseValue(given: string, type: ConfigType): Json {
+  const bad = new UsageError(`Error updating config object: '${given}' is not of type ${type}`);
+  if (type === "string" && !given.startsWith('"')) return given;
+  if (type === "fsd") {
+    if (durationOf(given) === undefined) throw bad;
+    return given;
+  }
+  let value: Json;
+  try {
+    value = decodeJson(given) as Json;
+  } catch {
+    throw bad;
+  }
+  const found = typeOfJson(value);
+  if (found !== type && !(type === "real" && found === "integer")) throw bad;
+  return value;
+}
 
 const builtin = defineCommand({
   name: "builtin",
@@ -155,5 +229,5 @@ export default defineCommand({
   name: "config",
   style: "getopt",
   summary: "print and change the broker's configuration",
-  subcommands: [load, reload, get, builtin],
+  subcommands: [load, reload, get, set, unset, builtin],
 });

@@ -40,8 +40,7 @@ export async function instanceJobspec(
   const nslots = wholeNumber("nslots", options.nslots) || undefined;
   if (nslots === undefined && nodes === undefined) throw new UsageError("Number of slots to allocate must be specified");
   const brokerOptions = options.brokerOpts.flatMap((opts) => opts.split(",")).filter((word) => word !== "");
-  // The broker that could write it is still to come: an instance must not end without the dump that its user counts on.
-  if (options.dump !== undefined) throw new UsageError("--dump: dumps are not supported yet");
+  if (options.dump !== undefined) brokerOptions.push(`-Scontent.dump=${options.dump}`);
   const config = await configOf(options.conf);
   let jobspec: Jobspec;
   try {

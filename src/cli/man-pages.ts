@@ -1,4 +1,12 @@
 // The manual pages, built into the executable: command → Markdown of docs/man/.
+import adminPage from "../../docs/man/flux-admin.md" with { type: "text" };
+import contentPage from "../../docs/man/flux-content.md" with { type: "text" };
+import cronPage from "../../docs/man/flux-cron.md" with { type: "text" };
+import dumpPage from "../../docs/man/flux-dump.md" with { type: "text" };
+import fsckPage from "../../docs/man/flux-fsck.md" with { type: "text" };
+import gcPage from "../../docs/man/flux-gc.md" with { type: "text" };
+import restorePage from "../../docs/man/flux-restore.md" with { type: "text" };
+import shutdownPage from "../../docs/man/flux-shutdown.md" with { type: "text" };
 import RPage from "../../docs/man/flux-R.md" with { type: "text" };
 import archivePage from "../../docs/man/flux-archive.md" with { type: "text" };
 import brokerPage from "../../docs/man/flux-broker.md" with { type: "text" };
@@ -59,6 +67,14 @@ import multiProgPage from "../../docs/man/flux-multi-prog.md" with { type: "text
 export const MAN_PAGES: Readonly<Record<string, string>> = {
   R: RPage,
   archive: archivePage,
+  admin: adminPage,
+  content: contentPage,
+  cron: cronPage,
+  dump: dumpPage,
+  fsck: fsckPage,
+  gc: gcPage,
+  restore: restorePage,
+  shutdown: shutdownPage,
   broker: brokerPage,
   cancel: cancelPage,
   config: configPage,

@@ -23,3 +23,10 @@ export function seconds(text: string): number {
   if (!Number.isFinite(value)) throw new Error("expected a duration that ends");
   return value;
 }
+
+/** A number of bytes, with k, M, G or T for powers of 1024. */
+export function bytes(text: string): number {
+  const [, number, suffix = ""] = /^(\d+(?:\.\d*)?)([kKMGT]?)$/.exec(text) ?? [];
+  if (number === undefined) throw new Error("expected a number of bytes such as 100 or 2.5M");
+  return Math.trunc(Number(number) * 1024 ** " KMGT".indexOf(suffix === "" ? " " : suffix.toUpperCase()));
+}

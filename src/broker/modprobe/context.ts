@@ -4,8 +4,6 @@ import type { ModprobeContext } from "../../client/modprobe.ts";
 import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
 import { errno, isErrno } from "../../message/errno.ts";
 import { dict, opt, str, unpack } from "../../message/unpack.ts";
-import { shellExitCode } from "../../os/signals.ts";
-import { spawnProcess } from "../../os/spawn.ts";
 
 /** What a context's owner does for it. */
 export interface ContextActions {
@@ -14,6 +12,8 @@ export interface ContextActions {
   removeModules(names: readonly string[] | undefined): Promise<void>;
   setAlternative(service: string, name: string): void;
   enable(name: string): void;
+  /** Runs a command line; resolves to its exit code. */
+  shell(command: string): Promise<number>;
 }
 
 export class Context implements ModprobeContext {
@@ -64,8 +64,11 @@ export class Context implements ModprobeContext {
     const here = process.env[name];
     if (here !== undefined) return here;
     if (!this.#brokerEnv.has(name)) {
-      const { env } = unpack(await this.rpc("broker.getenv", { names: [name] }), { env: dict(opt(str)) });
-      this.#brokerEnv.set(name, env[name]);
+      const answer = await this.rpc("broker.getenv", { names: [name] }).catch((err: unknown) => {
+        if (isErrno(err, errno.ENOSYS) || isErrno(err, errno.EPERM)) return { env: {} }; // a broker that doesn't tell
+        throw err;
+      });
+      this.#brokerEnv.set(name, unpack(answer, { env: dict(opt(str)) }).env[name]);
     }
     return this.#brokerEnv.get(name);
   }
@@ -99,8 +102,8 @@ export class Context implements ModprobeContext {
   }
 
   async shell(command: string): Promise<void> {
-    const { status } = await spawnProcess({ argv: ["bash", "-c", command] }).exited;
-    if (status !== 0) throw new Error(`bash: exited with exit status ${shellExitCode(status)}`);
+    const code = await this.#actions.shell(command);
+    if (code !== 0) throw new Error(`bash: exited with exit status ${code}`);
   }
 
   loadModules(names: readonly string[]): void {

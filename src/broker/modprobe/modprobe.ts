@@ -4,6 +4,8 @@ import type { Flux } from "../../client/flux.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
 import { arr, fields, str, unpack } from "../../message/unpack.ts";
+import { shellExitCode } from "../../os/signals.ts";
+import { spawnProcess } from "../../os/spawn.ts";
 import { Context } from "./context.ts";
 import { MODULE_TABLE } from "./module-table.ts";
 import { type Order, Plan, runInOrder } from "./plan.ts";
@@ -21,6 +23,10 @@ export interface ModprobeOptions {
   /** What a dry run prints. */
   readonly print?: (line: string) => void;
   readonly report: (task: Task, error: FluxError) => void;
+  /** Runs a command line of a task; resolves to its exit code. Default: with our own streams. */
+  readonly shell?: (command: string) => Promise<number>;
+  /** True when nothing more is to be started. */
+  readonly isCancelled?: () => boolean;
 }
 
 export interface Timing {
@@ -51,6 +57,7 @@ export class Modprobe {
       removeModules: (names) => this.removeLater(names),
       setAlternative: (service, name) => this.tasks.setAlternative(service, name),
       enable: (name) => this.tasks.enable(name),
+      shell: options.shell ?? runShell,
     });
     for (const entry of MODULE_TABLE) this.tasks.add(moduleTask(entry));
   }
@@ -165,7 +172,8 @@ export class Modprobe {
   }
 
   async #runTask(name: string): Promise<boolean> {
-    const { report, keepGoing = false } = this.#options;
+    const { report, keepGoing = false, isCancelled } = this.#options;
+    if (isCancelled?.()) return false;
     const task = this.tasks.preferred(name);
     const start_ms = performance.now();
     try {
@@ -206,6 +214,10 @@ export class Modprobe {
     }
     this.context.print(`removed ${name}`);
   }
+}
+
+async function runShell(command: string): Promise<number> {
+  return shellExitCode((await spawnProcess({ argv: ["bash", "-c", command] }).exited).status);
 }
 
 /** True when all of the names have a value, and those after a "!" have none. */

@@ -103,7 +103,7 @@ function newTask(name: string, given: TaskConditions, work: Work): Task {
     runsOn(conditions.ranks, 0);
     task = { ...conditions, name, work, forced: false };
   } catch (err) {
-    throw new FluxError(errno.EINVAL, `${name}: ${toFluxError(err).message.replace(/^malformed payload: /, "")}`, { cause: err });
+    throw new FluxError(errno.EINVAL, `${name}: ${toFluxError(err).message.replace(/^Protocol error: /, "")}`, { cause: err });
   }
   for (const [all, other] of [["before", "after"], ["after", "before"]] as const) {
     if (task[all].includes("*") && task[other].length > 0) {

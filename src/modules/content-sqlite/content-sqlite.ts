@@ -43,6 +43,7 @@ export default defineModule({
     const { directory, temporary } = await stateDirectory(h);
     const options = readOptions(context, temporary);
     const db = new ContentDatabase(join(directory, "content.sqlite"), options);
+    h.log(7, `${db.path} journal_mode=${options.journal_mode} synchronous=${options.synchronous}`);
     const writer = new Writer(db, hashName);
     const load = new Durations();
     await h.serve("content-backing", {
@@ -242,8 +243,8 @@ function readOptions(context: ModuleContext, temporary: boolean): DatabaseOption
     else if (arg === "truncate") truncate = true;
     else throw new FluxError(errno.EINVAL, `Unknown module option: '${arg}'`);
   }
-  if (!JOURNAL_MODES.includes(journal_mode)) throw new FluxError(errno.EINVAL, `invalid journal_mode '${journal_mode}': one of ${JOURNAL_MODES.join(" ")}`);
-  if (!SYNCHRONOUS_MODES.includes(synchronous)) throw new FluxError(errno.EINVAL, `invalid synchronous '${synchronous}': one of ${SYNCHRONOUS_MODES.join(" ")}`);
+  if (!JOURNAL_MODES.includes(journal_mode)) throw new FluxError(errno.EINVAL, `Invalid argument: journal_mode must be one of ${JOURNAL_MODES.join(" ")}`);
+  if (!SYNCHRONOUS_MODES.includes(synchronous)) throw new FluxError(errno.EINVAL, `Invalid argument: synchronous must be one of ${SYNCHRONOUS_MODES.join(" ")}`);
   if (maxCheckpoints < 1) throw new FluxError(errno.EINVAL, "max-checkpoints must be a positive number");
   return { journal_mode, synchronous, maxCheckpoints, truncate };
 }

@@ -11,6 +11,8 @@ import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
 import type { Clock, Timer } from "../../os/clock.ts";
 
 export const PERIOD_MS = 200;
+/** Where the store goes away with the instance: for those who read checkpoints of a running one. */
+export const TEMPORARY_PERIOD_MS = 30 * 60 * 1000;
 
 export class Checkpointer {
   readonly #h: Flux;
@@ -32,10 +34,14 @@ export class Checkpointer {
   /** The root has changed. */
   changed(): void {
     if (this.period_ms === 0 || this.#timer !== undefined || this.#writing) return;
-    this.#timer = this.#clock.setTimer(this.period_ms, () => {
-      this.#timer = undefined;
-      this.#periodic();
-    });
+    // The first one comes soon in any case: `flux fsck` and others begin with a checkpoint.
+    const period_ms = this.#savedSeq < 0 ? Math.min(PERIOD_MS, this.period_ms) : this.period_ms;
+    this.#timer = this.#clock
+      .setTimer(period_ms, () => {
+        this.#timer = undefined;
+        this.#periodic();
+      })
+      .unref();
   }
 
   #periodic(): void {

@@ -30,7 +30,7 @@ import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
 import { arr, def, bool, int, obj, opt, str, uint } from "../../message/unpack.ts";
 import { isOwner, requireOwnerOrUser } from "../../message/roles.ts";
 import { hashAttribute } from "../../client/content.ts";
-import { Checkpointer, configuredPeriod_ms, lastCheckpoint, PERIOD_MS } from "./checkpoint.ts";
+import { Checkpointer, configuredPeriod_ms, lastCheckpoint, PERIOD_MS, TEMPORARY_PERIOD_MS } from "./checkpoint.ts";
 import { dirText } from "./dir.ts";
 import { DirCache } from "./dir-cache.ts";
 import { dirrefEntry, type Entry, refCount, refsFrom, typeOf, valrefEntry } from "./entry.ts";
@@ -75,7 +75,7 @@ async function startLeader(
   initialRootref: Blobref | undefined,
 ): Promise<ModuleHooks> {
   const temporary = await isTemporary(h);
-  const period_ms = (config: JsonObject): number => configuredPeriod_ms(config) ?? (temporary ? 0 : PERIOD_MS);
+  const period_ms = (config: JsonObject): number => configuredPeriod_ms(config) ?? (temporary ? TEMPORARY_PERIOD_MS : PERIOD_MS);
   const primary = (): NamespaceRoot => leader.find(PRIMARY) as NamespaceRoot;
   const checkpointer = new Checkpointer(h, context.clock, period_ms(context.config), primary);
   const leader: Leader = new Leader({

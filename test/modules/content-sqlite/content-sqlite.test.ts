@@ -140,7 +140,7 @@ test("arguments and configuration", async () => {
   };
   expect((await load())["config"]).toEqual({ journal_mode: "OFF", synchronous: "OFF" });
   expect((await load("journal_mode=WAL", "synchronous=FULL"))["config"]).toEqual({ journal_mode: "WAL", synchronous: "FULL" });
-  await expect(load("journal_mode=wal")).rejects.toThrow("invalid journal_mode");
+  await expect(load("journal_mode=wal")).rejects.toThrow("Invalid argument: journal_mode must be one of");
   await expect(load("max-checkpoints=0")).rejects.toThrow("max-checkpoints");
   await expect(load("what")).rejects.toThrow("Unknown module option: 'what'");
 });
