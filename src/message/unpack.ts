@@ -109,5 +109,5 @@ export function def<T>(reader: Reader<T>, fallback: T): Reader<T> {
 
 function wrong(value: unknown, path: string, wanted: string): FluxError {
   const found = value === undefined ? "missing" : `${typeof value}, not ${wanted}`;
-  return new FluxError(errno.EPROTO, `malformed payload: '${path}' is ${found}`);
+  return new FluxError(errno.EPROTO, `Protocol error: '${path}' is ${found}`);
 }

@@ -38,7 +38,7 @@ function stats(): JsonObject {
 
 function setEnvironment(env: JsonObject): void {
   for (const [name, value] of Object.entries(env)) {
-    if (name === "" || name.includes("=") || (value !== null && typeof value !== "string")) throw new FluxError(errno.EPROTO, `'${name}' cannot be set in the environment`);
+    if (name === "" || name.includes("=") || (value !== null && typeof value !== "string")) throw new FluxError(errno.EPROTO, `Protocol error: '${name}' cannot be set in the environment`);
   }
   for (const [name, value] of Object.entries(env)) {
     if (typeof value === "string") process.env[name] = value;
