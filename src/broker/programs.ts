@@ -7,7 +7,7 @@ import { inOwnGroup, isTerminal, type OwnGroup } from "../os/foreground.ts";
 import type { Clock, Timer } from "../os/clock.ts";
 import { exitCodeOf, signalNumber, termSignalOf } from "../os/signals.ts";
 import { type Child, sendSignal, spawnProcess } from "../os/spawn.ts";
-import { splitLines, type Splitter } from "../shell/lines.ts";
+import { splitLines, type Splitter } from "../formats/lines.ts";
 import { descendantsOf, processesWithEnvironment, readProcess } from "../os/process-tree.ts";
 
 export interface Command {

@@ -4,7 +4,7 @@ import { startSubprocess, type Subprocess } from "../../client/subprocess.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { toFluxError } from "../../message/errno.ts";
 import type { Clock, Timer } from "../../os/clock.ts";
-import { splitLines } from "../../shell/lines.ts";
+import { splitLines } from "../../formats/lines.ts";
 import { exitCodeOf, shellExitCode, termSignalOf } from "../../os/signals.ts";
 
 const SIGTERM = 15;
