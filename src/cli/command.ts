@@ -122,6 +122,13 @@ class OptionError extends Error {
   }
 }
 
+/** For words that are missing, as argparse says it. Throws UsageError with exit code 2. */
+export function requireArguments(missing: readonly string[], path: string, usage: string): void {
+  if (missing.length === 0) return;
+  writeStderr(`usage: ${path} ${usage}\n${path}: error: the following arguments are required: ${missing.join(", ")}\n`);
+  throw new UsageError("", 2);
+}
+
 export function flag(flags: string, help: string): OptionSpec<boolean> {
   return { flags, help, kind: "flag", initial: false, parse: String };
 }

@@ -51,7 +51,7 @@ export function createJobWatcher(h: Flux, options: WatcherOptions): JobWatcher {
     h.stream("job-info.eventlog-watch", { id, path, flags: 0 }, { cancelTopic: "job-info.eventlog-watch-cancel" });
 
   const add = async (id: JobId, sink: OutputSink, waitEvent: string | undefined): Promise<void> => {
-    const job: Followed = { id, sink, shownId: showJobId(id), phase: "pending", shellStarted: false };
+    const job: Followed = { id, sink, shownId: showJobId(id), phase: "pending", started: false, shellStarted: false };
     counts.total++;
     counts.pending++;
     changed();
@@ -82,9 +82,11 @@ export function createJobWatcher(h: Flux, options: WatcherOptions): JobWatcher {
 
   const followEvent = (job: Followed, event: ShownEvent): void => {
     const context = event.context ?? {};
+    if (event.name === "start") job.started = true;
     if (event.name === "alloc" && job.phase === "pending") move(job, "running");
     else if (event.name === "exception" && context["severity"] === 0) {
-      if (job.phase === "pending") move(job, "failed");
+      // One that has begun says by its end how it went.
+      if (!job.started && job.phase !== "failed") move(job, "failed");
       if (job.phase === "failed") fail(1);
       if (!job.shellStarted) job.sink.stderr(`${exceptionText(context)}\n`);
     } else if (event.name === "finish") {
@@ -144,6 +146,7 @@ interface Followed {
   readonly shownId: string;
   readonly sink: OutputSink;
   phase: "pending" | "running" | "complete" | "failed";
+  started: boolean;
   shellStarted: boolean;
 }
 

@@ -5,16 +5,16 @@ import { watchEventlog } from "../client/jobs.ts";
 import { parseDuration } from "../formats/fsd.ts";
 import type { JobId } from "../formats/fluid.ts";
 import { decodeJson, encodeJson, type Json, type JsonObject } from "../formats/json.ts";
-import { defineCommand, flag, hidden, UsageError } from "./command.ts";
+import { defineCommand, flag, hidden, requireArguments, UsageError } from "./command.ts";
 import { withFlux } from "./connect.ts";
 import { memberText } from "./eventlog-lines.ts";
 import { jobIdArgument, showJobId } from "./job-id.ts";
-import { print, printError, wrongUsage } from "./output.ts";
+import { print, printError } from "./output.ts";
 import { spacedJson } from "./spaced-json.ts";
 
 const DURATION = "attributes.system.duration";
 const ALIASES: Readonly<Record<string, string>> = { name: "attributes.system.job.name" };
-const USAGE = "flux update [OPTIONS] JOBID KEY=VALUE [KEY=VALUE ...]";
+const USAGE = "[-n] [-v] [--wait] JOBID KEY=VALUE [KEY=VALUE ...]";
 
 /** The jobspec key that a word means: attributes.system is assumed. */
 export function updateKey(word: string): string {
@@ -82,7 +82,7 @@ export default defineCommand({
   name: "update",
   style: "argparse",
   summary: "change attributes of jobs",
-  usage: "[-n] [-v] [--wait] JOBID KEY=VALUE [KEY=VALUE ...]",
+  usage: USAGE,
   details: `Change attributes of a pending or running job. attributes.system. is assumed before KEY; name is the job's name.
 
 Examples:
@@ -95,8 +95,8 @@ Examples:
     wait: flag("--wait", "wait until the update is in the job's eventlog"),
   },
   run({ options, args }) {
-    const [word, ...pairs] = args;
-    if (word === undefined || pairs.length === 0) throw wrongUsage(USAGE);
+    const [word = "", ...pairs] = args;
+    requireArguments([...(word === "" ? ["JOBID"] : []), ...(pairs.length === 0 ? ["KEY=VALUE"] : [])], "flux update", USAGE);
     const id = jobIdArgument(word);
     const since_s = Date.now() / 1000;
     return withFlux(async (h) => {

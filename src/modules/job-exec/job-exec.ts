@@ -145,6 +145,7 @@ function leaderMethods(context: ExecContext): Methods {
     expiration(request) {
       const { id, expiration } = request.unpack({ id: jobid, expiration: num });
       updateExpiration(jobOf(context, id), expiration);
+      context.h.log(7, `updated expiration of ${formatJobId(id, "f58")} to ${expiration}`);
     },
     override: allowUser((request) => {
       const { event, jobid: id, status } = request.unpack({ event: str, jobid: jobid, status: def(int, 0) });

@@ -332,7 +332,7 @@ function restoreQueues({ queues }: JobManager, saved: readonly JsonObject[], con
 async function loadPerilog({ jobtap }: JobManager, config: JsonObject): Promise<void> {
   const table = config["job-manager"];
   if (!isJsonObject(table) || (table["prolog"] === undefined && table["epilog"] === undefined)) return;
-  if (!jobtap.list().some((name) => name === "perilog" || name === PERILOG)) await jobtap.load(PERILOG);
+  if (!jobtap.list().some((name) => name === "perilog" || name === PERILOG)) await jobtap.loadNeeded(PERILOG);
 }
 
 function stats({ core, journal, eventlogs, housekeeping }: JobManager): JsonObject {

@@ -549,6 +549,7 @@ export class Pool {
     }
     for (const [name, ranks] of this.#R.properties) R.setProperty(name, ranks);
     if (nslots > 0) R.nslots = nslots;
+    R.scheduling = this.#R.scheduling;
     return R;
   }
 

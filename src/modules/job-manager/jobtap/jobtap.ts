@@ -62,6 +62,8 @@ export class Jobtap {
   readonly ports: JobtapPorts;
   readonly #builtins: Readonly<Record<string, JobtapPlugin>>;
   #plugins: readonly Loaded[] = [];
+  /** Loaded because the configuration needs them. */
+  readonly #needed = new Set<string>();
   #topics = new Map<string, readonly Bound[]>();
   #subscribers = new WeakMap<Job, Set<Loaded>>();
   #subscriptions = 0;
@@ -129,8 +131,15 @@ export class Jobtap {
     }
   }
 
+  /** Loads a plugin that the configuration needs. Who loads it himself later on finds nothing to do, once. */
+  async loadNeeded(path: string): Promise<void> {
+    await this.load(path);
+    this.#needed.add(path);
+  }
+
   /** Loads a builtin plugin, one that comes with Flux, or a file, and announces all jobs to it. Throws FluxError. */
   async load(path: string, conf?: Json): Promise<void> {
+    if (this.#needed.delete(path) && conf === undefined && this.has(path)) return;
     if (conf !== undefined && conf !== null && !isJsonObject(conf)) throw new FluxError(errno.EINVAL, "jobtap: plugin conf must be a JSON object");
     const loaded = await this.#add(path, conf ?? {});
     const jobs = [...this.ports.core.active.values()];
