@@ -53,6 +53,15 @@ export function eventlogLines({ time, json = false, color = false, timeWidth = 0
   };
 }
 
+/** Whether "KEY=VAL" holds for an entry's context; VAL is a text, or JSON as it is shown. */
+export function contextHas(entry: EventlogEntry, test: string): boolean {
+  const equals = test.indexOf("=");
+  const key = test.slice(0, equals);
+  const wanted = test.slice(equals + 1);
+  const member = entry.context?.[key];
+  return member !== undefined && (member === wanted || encodeJson(member) === wanted || memberText(key, member) === wanted);
+}
+
 /** A member's value as JSON has it under that name: those that are reals are written as reals. */
 export function memberText(key: string, value: Json): string {
   return encodeJson({ [key]: value }).slice(encodeJson(key).length + 2, -1);

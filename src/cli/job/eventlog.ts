@@ -1,12 +1,11 @@
 // flux job eventlog, flux job wait-event: the events of a job (RFC 18, 21), or of its execution, output or input.
 import type { JobId } from "../../formats/fluid.ts";
 import { type EventlogEntry, parseEventlog, parseEventlogEntry } from "../../formats/eventlog.ts";
-import { encodeJson } from "../../formats/json.ts";
 import { errno, isErrno } from "../../message/errno.ts";
 import { str, unpack } from "../../message/unpack.ts";
 import { defineCommand, flag, optional, type OptionValues, text, UsageError, value, valueOr } from "../command.ts";
 import { withFlux } from "../connect.ts";
-import { eventlogLines, type EventlogLines, TIME_FORMATS, type TimeFormat } from "../eventlog-lines.ts";
+import { contextHas, eventlogLines, type EventlogLines, TIME_FORMATS, type TimeFormat } from "../eventlog-lines.ts";
 import { jobIdArgument } from "../job-id.ts";
 import { integer, seconds } from "../options.ts";
 import { print, wantsColor, wrongUsage } from "../output.ts";
@@ -160,10 +159,5 @@ function follow(wanted: Wanted): Promise<number> {
 }
 
 function isWanted(entry: EventlogEntry, { name, context }: Wanted): boolean {
-  if (entry.name !== name) return false;
-  if (context === undefined) return true;
-  const equals = context.indexOf("=");
-  const member = entry.context?.[context.slice(0, equals)];
-  const wantedText = context.slice(equals + 1);
-  return member !== undefined && (member === wantedText || encodeJson(member) === wantedText);
+  return entry.name === name && (context === undefined || contextHas(entry, context));
 }

@@ -3,10 +3,10 @@ import { resolve } from "node:path";
 import type { EventlogEntry } from "../../formats/eventlog.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { IdSet } from "../../formats/idset.ts";
-import { encodeJson, isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
+import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
 import { defineCommand, flag, optional, text, UsageError, value } from "../command.ts";
 import { withFlux } from "../connect.ts";
-import { eventlogLines, TIME_FORMATS, type TimeFormat } from "../eventlog-lines.ts";
+import { contextHas, eventlogLines, TIME_FORMATS, type TimeFormat } from "../eventlog-lines.ts";
 import { seconds } from "../options.ts";
 import { print, wantsColor } from "../output.ts";
 import { decodeRset, targetRanks } from "./sets.ts";
@@ -53,7 +53,7 @@ export const eventlog = defineCommand({
           for (const entry of events) {
             lines.seen(entry);
             if (concerns(entry)) print(lines.line(entry));
-            if (entry.name === options.wait && matches(entry, options.matchContext)) return 0;
+            if (entry.name === options.wait && (options.matchContext === undefined || contextHas(entry, options.matchContext))) return 0;
           }
           // An empty list parts what was from what comes.
           if (events.length === 0 && !options.follow && options.wait === undefined) return 0;
@@ -69,14 +69,6 @@ export const eventlog = defineCommand({
 
 function entriesOf(events: Json | undefined): EventlogEntry[] {
   return Array.isArray(events) ? (events as readonly object[] as EventlogEntry[]) : [];
-}
-
-function matches(entry: EventlogEntry, test: string | undefined): boolean {
-  if (test === undefined) return true;
-  const equals = test.indexOf("=");
-  const member = entry.context?.[test.slice(0, equals)];
-  const wanted = test.slice(equals + 1);
-  return member !== undefined && (member === wanted || encodeJson(member) === wanted);
 }
 
 /** Whether an event names one of the targets, by rank or by host. */

@@ -106,19 +106,34 @@ export class Core {
     }
   }
 
-  /** Applies what is in the inbox, in order. An impossible event is dropped; the first such error is thrown in the end. */
+  /**
+   * Applies what is in the inbox, in order, and then does what the job needs: an event may have brought on another one, such as a
+   * plugin's exception, after which it needs something else. An impossible event is dropped; the first such error is thrown in
+   * the end.
+   */
   #drain(job: Job): void {
     let failure: unknown;
+    let changed = false;
     for (let next = job.inbox[0]; next !== undefined; next = job.inbox[0]) {
       if (job.facts.closed) {
         job.inbox = [];
+        this.act(job);
         break;
       }
       try {
         this.#process(job, next.entry, next.volatile);
+        changed = true;
       } catch (err) {
         failure ??= err;
         if (job.inbox.length > 1) this.#ports.log(`job ${job.id}: ${next.entry.name}: ${toFluxError(err).message}`);
+      }
+      if (changed && job.inbox.length === 1) {
+        changed = false;
+        try {
+          this.act(job);
+        } catch (err) {
+          failure ??= err;
+        }
       }
       job.inbox.shift();
     }
@@ -142,7 +157,6 @@ export class Core {
     if (facts.state === STATE.PRIORITY && previous !== STATE.PRIORITY) job.priorityAsked = false;
     this.#count(previous, facts.state);
     this.#ports.observe(job, entry, previous);
-    this.act(job);
   }
 
   #count(previous: JobState, state: JobState): void {

@@ -273,6 +273,15 @@ test("alloc-bypass runs the owner's job on R of its own, without the scheduler",
   expect(rig.sched.free).toBe(0);
 });
 
+test("a fatal exception that a plugin raises with the resources keeps the job from starting", async () => {
+  await start();
+  await load(plugin("refuse.js", '"job.new": ({ id }) => tap.subscribe(id), "job.event.alloc": ({ id }) => tap.raise(id, "refused", 0, "not here")'));
+  const id = await rig.submit();
+  expect(await rig.inactive(id)).toEqual(["submit", "validate", "depend", "priority", "alloc", "exception", "free", "clean"]);
+  expect(rig.exec.running.has(id)).toBe(false);
+  expect(rig.sched.free).toBe(1);
+});
+
 test("submit-hold holds every job; alloc-check ends who is given another's resources", async () => {
   await start({ cores: 2 });
   await load("alloc-check");
