@@ -157,7 +157,9 @@ async function chosenSet(options: TargetOptions, initial: readonly ResourceState
   const states = statesOf(options, initial);
   const { sets, config } = await resourcesOf(options);
   const chosen = narrowed(sets, config, options);
-  return states.map((state) => setOfState(chosen, state)).reduce((a, b) => a.union(b), new Rset());
+  const [first, ...more] = states.map((state) => setOfState(chosen, state));
+  // The union has the times of the first.
+  return more.reduce((a, b) => a.union(b), first ?? new Rset());
 }
 
 export const info = defineCommand({

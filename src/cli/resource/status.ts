@@ -3,7 +3,7 @@ import type { Flux } from "../../client/flux.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { IdSet } from "../../formats/idset.ts";
 import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
-import type { OutputFormat, OutputValue } from "../../formats/outputformat.ts";
+import { type OutputFormat, type OutputValue, textOf } from "../../formats/outputformat.ts";
 import type { Rset } from "../../formats/rset.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 import { counter, defineCommand, flag, list as listOption, optional, text, UsageError } from "../command.ts";
@@ -187,6 +187,22 @@ function drainedRows(
   return [...groups.values()].map(({ online, ranks, info }) => row(state, online, ranks, info));
 }
 
+/** Fields that say no more than how many nodes there are, and which. */
+const COUNTING_FIELDS: readonly string[] = ["nnodes", "ranks", "nodelist"];
+
+/** Rows that differ in nothing but their nodes are one: `-o {nnodes}` alone counts all nodes. */
+function combined(rows: readonly Row[], fields: readonly string[], all: Rset): Row[] {
+  const telling = fields.filter((field) => !COUNTING_FIELDS.includes(field));
+  const byKey = new Map<string, Row>();
+  for (const row of rows) {
+    const key = telling.map((field) => textOf(FIELDS.value(row, field))).join("\0");
+    const known = byKey.get(key);
+    const ranks = known === undefined ? row.ranks : known.ranks.union(row.ranks);
+    byKey.set(key, known === undefined ? row : { ...known, ranks, hosts: hostsOf(all, ranks) });
+  }
+  return [...byKey.values()];
+}
+
 interface StatusTable {
   readonly format: OutputFormat;
   readonly states: ReadonlySet<string>;
@@ -202,7 +218,7 @@ async function showStatus({ format, states, skipEmpty, include, queues, header, 
   const status = nodeStatus(answers, include, queues);
   const columns = format.columns.map(({ field }) => field);
   const rows = statusRows(status, states, columns).filter((row) => row.hosts.length > 0 || (!skipEmpty && (row.online || states.has("offline"))));
-  printTable(format, rows, FIELDS, { header });
+  printTable(format, combined(rows, columns, status.all), FIELDS, { header });
   return 0;
 }
 

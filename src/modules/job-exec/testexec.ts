@@ -81,7 +81,10 @@ export function testExecution(job: ActiveJob, config: TestConfig): TestExecution
   return {
     name: "testexec",
     start() {
-      if (config.mockException === "init") return fatal(job, "mock initialization exception generated");
+      if (config.mockException === "init") {
+        job.started = false;
+        return fatal(job, "mock initialization exception generated");
+      }
       if (!config.override) run();
       if (config.mockException === "run") fatal(job, "mock run exception generated");
     },

@@ -145,6 +145,8 @@ class Leader {
   #online = new IdSet();
   #torpid = new IdSet();
   #lost = new IdSet();
+  /** From when to when the enclosing instance lets us have resources. */
+  #lifetime: Pick<Rset, "starttime" | "expiration"> | undefined;
   /** What brokers have found so far; undefined once R is known. */
   #found: Rset | undefined = new Rset();
   #status: Status | undefined;
@@ -304,6 +306,7 @@ class Leader {
     this.#found = this.#found.union(R);
     if (this.#found.nnodes < this.#context.size) return;
     const whole = this.#found.slice(this.#everyone);
+    if (this.#lifetime !== undefined) [whole.starttime, whole.expiration] = [this.#lifetime.starttime, this.#lifetime.expiration];
     this.#define(whole, "dynamic-discovery");
     this.#announce().catch((err: unknown) => {
       this.#h.log(LOG_ERR, `error setting reduced resource object: ${toFluxError(err).message}`);
@@ -318,7 +321,7 @@ class Leader {
         throw err;
       });
     const [uri, jobid] = await Promise.all([attr("parent-uri"), attr("jobid")]);
-    if (uri === undefined || jobid === undefined || this.#config.rediscover) return;
+    if (uri === undefined || jobid === undefined) return;
     try {
       this.#parent = await Flux.open(uri);
       const updates = this.#parent.stream(
@@ -328,9 +331,12 @@ class Leader {
       );
       const first = await updates.next();
       if (first.done === true) return;
-      const R = fromParent(parseR(first.value["R"]), this.#context.size, this.#hosts.toString());
-      if (R === undefined) this.#h.log(LOG_DEBUG, `cannot map R of the enclosing instance to ${this.#context.size} brokers, falling back to discovery`);
-      else this.#define(R, "job-info");
+      const given = parseR(first.value["R"]);
+      this.#lifetime = given;
+      const R = this.#config.rediscover ? undefined : fromParent(given, this.#context.size, this.#hosts.toString());
+      if (this.#config.rediscover) this.#h.log(LOG_DEBUG, "R of the enclosing instance is not used, as resource.rediscover wants it");
+      else if (R === undefined) this.#h.log(LOG_DEBUG, `cannot map R of the enclosing instance to ${this.#context.size} brokers, falling back to discovery`);
+      if (R !== undefined) this.#define(R, "job-info");
       if (!this.#config.noUpdateWatch) this.#followParent(updates);
     } catch (err) {
       this.#h.log(LOG_ERR, `lookup R from enclosing instance: ${toFluxError(err).message}`);
@@ -339,7 +345,10 @@ class Leader {
 
   #followParent(updates: AsyncIterable<JsonObject>): void {
     const follow = async (): Promise<void> => {
-      for await (const { R } of updates) if (this.#R !== undefined) await this.#expire(parseR(R).expiration);
+      for await (const { R } of updates) {
+        this.#lifetime = parseR(R);
+        if (this.#R !== undefined) await this.#expire(this.#lifetime.expiration);
+      }
     };
     follow().catch((err: unknown) => {
       if (!this.#stopped) this.#h.log(LOG_ERR, `R updates of the enclosing instance: ${toFluxError(err).message}`);
