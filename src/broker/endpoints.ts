@@ -31,10 +31,20 @@ function count(counts: MessageCounts, message: Message): void {
   else counts.control++;
 }
 
-/** Connects a new handle that acts as the instance owner. Close it to remove it from the router. */
-export function openInternal(router: Router, owner: number, identity: Identity, newId: () => string): { handle: Flux; id: string; traffic: Traffic } {
+export interface InternalEndpoint {
+  /** Close it to remove it from the router. */
+  readonly handle: Flux;
+  readonly id: string;
+  readonly traffic: Traffic;
+  /** Resolves when the router has what the handle said before it was closed, and knows it no more. */
+  readonly gone: Promise<void>;
+}
+
+/** Connects a new handle that acts as the instance owner. */
+export function openInternal(router: Router, owner: number, identity: Identity, newId: () => string): InternalEndpoint {
   const [ours, theirs] = memoryLinkPair();
   const traffic = noTraffic();
+  const gone = Promise.withResolvers<void>();
   const id = newId();
   const rolemask = ROLE_OWNER | ROLE_LOCAL;
   router.addEndpoint({
@@ -58,9 +68,12 @@ export function openInternal(router: Router, owner: number, identity: Identity, 
       }
       router.fromEndpoint(id, message);
     },
-    () => router.removeEndpoint(id),
+    () => {
+      router.removeEndpoint(id);
+      gone.resolve();
+    },
   );
   const handle = new Flux(theirs, identity);
   if (identity.ownService !== undefined) router.addService(identity.ownService, id);
-  return { handle, id, traffic };
+  return { handle, id, traffic, gone: gone.promise };
 }

@@ -35,7 +35,8 @@ interface Entry {
   handle: Flux;
   id: string;
   readonly traffic: Traffic;
-  /** Flags of "flux module debug". Ours change nothing by them; they are kept for whoever sets and asks. */
+  readonly gone: Promise<void>;
+  /** Flags of "flux module debug": what they mean is the module's own. */
   debugFlags: number;
   hooks: ModuleHooks;
   state: ModuleState;
@@ -66,8 +67,8 @@ export class ModuleHost {
   async load(definition: ModuleDefinition, args: readonly string[] = [], path: string = "builtin", name: string = definition.name, early: boolean = false): Promise<void> {
     if (this.#modules.has(name)) throw new FluxError(errno.EEXIST, `module ${name} is already loaded`);
     const given = this.#options.context();
-    const { handle, id, traffic } = openInternal(this.#options.router, given.owner, { name, ownService: name }, this.#options.newId);
-    const entry: Entry = { definition, path, args, handle, id, traffic, debugFlags: 0, hooks: {}, state: "loading", loaded_ms: this.#options.now_ms(), early };
+    const { handle, id, traffic, gone } = openInternal(this.#options.router, given.owner, { name, ownService: name }, this.#options.newId);
+    const entry: Entry = { definition, path, args, handle, id, traffic, gone, debugFlags: 0, hooks: {}, state: "loading", loaded_ms: this.#options.now_ms(), early };
     const context = { ...given, args, debugFlags: () => entry.debugFlags };
     this.#modules.set(name, entry);
     handle.setCommonMethods(this.#commonMethods(name, entry));
@@ -77,7 +78,7 @@ export class ModuleHost {
       if (!handle.serves(name)) await handle.serve(name, {});
     } catch (err) {
       handle.close();
-      this.#options.router.removeEndpoint(id);
+      await gone;
       this.#modules.delete(name);
       throw toFluxError(err);
     }
@@ -93,7 +94,7 @@ export class ModuleHost {
       await entry.hooks.stop?.();
     } finally {
       entry.handle.close();
-      this.#options.router.removeEndpoint(entry.id);
+      await entry.gone;
       this.#modules.delete(name);
     }
   }

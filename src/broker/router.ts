@@ -69,6 +69,8 @@ interface EndpointState {
   readonly used: Map<string, Message>;
   /** Of these, the services that were asked without a rank: nearly every request is to one of them. */
   readonly usedAnywhere: Set<string>;
+  /** Requests for its services, of a client that offers some: it may go without a word. Modules answer theirs when they end. */
+  tracker: RpcTracker | undefined;
   /** USED_MAX was reached, and that was said: once, not for each further request. */
   usedFull: boolean;
 }
@@ -122,6 +124,7 @@ export class Router {
       services: new Set(),
       used: new Map(),
       usedAnywhere: new Set(),
+      tracker: undefined,
       usedFull: false,
     });
   }
@@ -132,6 +135,8 @@ export class Router {
     if (state === undefined) return;
     this.#endpoints.delete(id);
     for (const service of state.services) this.#services.delete(service);
+    const gone = new FluxError(errno.ENOSYS, "the service has ended");
+    for (const request of state.tracker?.takeAll() ?? []) this.#routeError(request, gone);
     for (const message of state.used.values()) {
       if (state.services.has(message.service)) continue;
       const disconnect = requestMessage(`${message.service}.disconnect`, undefined, { nodeid: message.nodeid, noResponse: true });
@@ -149,6 +154,7 @@ export class Router {
     if (this.#services.has(service)) throw new FluxError(errno.EEXIST, `service ${service} is already registered`);
     this.#services.set(service, state.endpoint);
     state.services.add(service);
+    if (state.endpoint.module === undefined) state.tracker ??= new RpcTracker();
   }
 
   /** Throws FluxError ENOENT unless the endpoint has the service. */
@@ -221,6 +227,7 @@ export class Router {
       message.routes?.push(id);
       this.#routeRequest(message);
     } else if (message.type === MSG_RESPONSE) {
+      state.tracker?.answered(message);
       this.#routeResponse(message);
     } else if (message.type === MSG_EVENT) {
       this.publish(message);
@@ -306,6 +313,7 @@ export class Router {
   }
 
   #deliverRequest(endpoint: Endpoint, request: Message): void {
+    if (this.#endpoints.get(endpoint.id)?.tracker?.sent(request) === false) this.#warn(`too many requests are open to ${endpoint.name}: not tracking ${request.topic}`);
     this.tap?.({ direction: "rx", message: request, module: endpoint.module, rank: undefined });
     try {
       endpoint.send(request);

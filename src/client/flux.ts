@@ -323,9 +323,10 @@ export class Flux {
     this.#onClose.add(fn);
   }
 
-  /** Ends the handle: what was sent goes out, what waits for an answer rejects with ECANCELED. */
+  /** Ends the handle: what was sent goes out, what waits for an answer rejects with ECANCELED, what waits for ours gets ENOSYS. */
   close(): void {
     if (this.isClosed) return;
+    for (const [name, service] of this.#services) service.openRequests.failAll(new FluxError(errno.ENOSYS, `service ${name} has ended`));
     this.#link.close();
     this.#ended(undefined);
   }

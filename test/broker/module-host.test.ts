@@ -45,3 +45,31 @@ test("a module without statistics of its own tells how many messages it sent and
     expect(await h.rpc("plain.stats-get")).toEqual({ tx: { ...none, response: 3 }, rx: { ...none, request: 3 } });
     expect(await h.rpc("counting.stats-get")).toEqual({ own: 1 });
   }));
+
+test("a module that is removed leaves nobody waiting for an answer", async () => {
+  const cluster = await startCluster({ size: 1 });
+  try {
+    const asked = Promise.withResolvers<void>();
+    const slow = defineModule({
+      name: "slow",
+      async start(h) {
+        await h.serve("slow", {
+          never() {
+            asked.resolve();
+            return new Promise<void>(() => undefined);
+          },
+        });
+      },
+    });
+    await cluster.brokers[0]?.host.load(slow);
+    const h = cluster.open();
+    const waiting = h.rpc("slow.never");
+    const streaming = h.stream("slow.never").next();
+    await asked.promise;
+    await cluster.brokers[0]?.host.remove("slow");
+    await expect(waiting).rejects.toMatchObject({ errno: errno.ENOSYS });
+    await expect(streaming).rejects.toMatchObject({ errno: errno.ENOSYS });
+  } finally {
+    await cluster.stop();
+  }
+});

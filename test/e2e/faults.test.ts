@@ -120,7 +120,7 @@ describe("a broker is lost", () => {
     // Rank 3 was below rank 1.
     for (const rank of ["1", "3"]) expect((await flux("ping", "-c1", "-r", rank, "broker")).stderr).toContain("No route to host");
     expect((await flux("overlay", "status")).stdout).toMatch(/degraded[^]*1 \S+: lost[^]*3 \S+: lost[^]*2 \S+: full/);
-    expect((await flux("resource", "status", "-no", "{ranks}")).stdout).toBe("0,2\n1,3\n");
+    expect((await flux("resource", "status", "-s", "offline", "-no", "{ranks}")).stdout).toBe("1,3\n");
     expect((await flux("jobs", "-no", "{state}", elsewhere)).stdout.trim()).toBe("RUN");
     expect((await flux("jobs", "-no", "{state} {result}", there)).stdout.trim()).toBe("INACTIVE FAILED");
     expect((await flux("run", "-N1", "echo", "on")).stdout).toBe("on\n");

@@ -13,7 +13,7 @@ export const MODULE_TABLE: readonly ModuleEntry[] = [
   { name: "job-info", after: ["kvs-watch"], requires: ["kvs-watch", "kvs"] },
   { name: "job-manager", ranks: "0", after: ["resource", "kvs"], requires: ["resource", "kvs"] },
   { name: "job-list", ranks: "0", after: ["job-manager"], requires: ["job-manager"] },
-  { name: "job-archive", ranks: "0", after: ["job-manager", "kvs"], requires: ["job-manager", "kvs"], "needs-config": ["archive"] },
+  { name: "job-archive", ranks: "0", after: ["job-manager", "job-list", "kvs"], requires: ["job-manager", "job-list", "kvs"], "needs-config": ["archive"] },
   // On all ranks: each starts the shells of its own node.
   { name: "job-exec", after: ["job-manager", "kvs"], requires: ["kvs", "job-manager"] },
   { name: "sched-simple", ranks: "0", provides: ["sched", "feasibility"], after: ["job-manager", "resource"], requires: ["job-manager", "resource"], priority: 50 },

@@ -29,6 +29,7 @@ const BATCH = 100;
 const STORE_MAX = 10_000;
 /** Jobs whose events may have come late, or while the clock was set. */
 const OVERLAP_S = 60;
+const STOP_BUSYTIMEOUT_S = 1;
 const RETRY_MS = 10;
 
 export default defineModule({
@@ -93,9 +94,10 @@ class JobArchive {
     this.schedule(settings.period_s);
   }
 
-  /** What has ended by now is written before the end. */
+  /** What has ended by now is written before the end, unless another program writes: then the next run writes it. */
   async stop(): Promise<void> {
     this.#context.clock.clear(this.#timer);
+    this.#settings = { ...this.#settings, busytimeout_s: Math.min(this.#settings.busytimeout_s, STOP_BUSYTIMEOUT_S) };
     await this.#archiveNew();
     this.#stopped = true;
     await this.#inTurn(() => Promise.resolve(this.#database.close()));
