@@ -42,7 +42,7 @@ import { childrenOf, parentOf, parseTopology, type Topology } from "./overlay/to
 import { initialProgram, Programs, shellCommand } from "./programs.ts";
 import { EARLY_MODULES, loadBuiltin, usualModules } from "./registry.ts";
 import { Router } from "./router.ts";
-import { setupDirectory } from "./rundir.ts";
+import { linkProgram, setupDirectory } from "./rundir.ts";
 import { serveAttr } from "./services/attr.ts";
 import { serveBroker } from "./services/broker.ts";
 import { type ConfigStore, serveConfig } from "./services/config.ts";
@@ -287,7 +287,7 @@ class Broker {
 
   #makeDirectories(): void {
     const rundir = setupDirectory(this.#attrs, "rundir");
-    this.#cleanups.push(rundir.cleanup);
+    this.#cleanups.push(rundir.cleanup, linkProgram(rundir.path));
     if (this.#boot.rank === 0) this.#cleanups.push(setupDirectory(this.#attrs, "statedir").cleanup);
     else this.#attrs.delete("statedir");
     this.#attrs.setDefault("local-uri", `local://${rundir.path}/local-${this.#boot.rank}`);

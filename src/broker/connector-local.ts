@@ -13,7 +13,7 @@ import { peerCredentials } from "../os/credentials.ts";
 import { getRlimit } from "../os/limits.ts";
 import { listenAt, removeSocket } from "../os/socket-path.ts";
 import { UnixLink } from "../transport/unix.ts";
-import type { Router } from "./router.ts";
+import type { EndpointRouter } from "./router.ts";
 
 /** Anybody may connect: who is let in is decided by credentials. The directory around it is the owner's. */
 const SOCKET_MODE = 0o777;
@@ -36,7 +36,7 @@ export function accessRules(config: JsonObject): AccessRules {
 
 export interface LocalConnectorOptions {
   readonly path: string;
-  readonly router: Router;
+  readonly router: EndpointRouter;
   readonly owner: number;
   readonly newId: () => string;
   readonly access: () => AccessRules;

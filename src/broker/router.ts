@@ -14,11 +14,11 @@ import {
   MSG_REQUEST,
   MSG_RESPONSE,
   NODEID_ANY,
-  requestMessage,
 } from "../message/message.ts";
 import { isOwner, ROLE_OWNER } from "../message/roles.ts";
 import { childToward, type Topology } from "./overlay/topology.ts";
 import { RpcTracker } from "./rpc-tracker.ts";
+import { USED_MAX, UsedServices } from "./used-services.ts";
 
 /** A module or a local client. */
 export interface Endpoint {
@@ -51,6 +51,9 @@ export interface Passing {
   readonly rank: number | undefined;
 }
 
+/** What a connector needs of a router. */
+export type EndpointRouter = Pick<Router, "addEndpoint" | "removeEndpoint" | "fromEndpoint">;
+
 export interface RouterOptions {
   readonly rank: number;
   readonly topology: Topology;
@@ -65,14 +68,9 @@ interface EndpointState {
   /** Event topic prefixes, with how often each was subscribed to. */
   readonly subscriptions: Map<string, number>;
   readonly services: Set<string>;
-  /** Services this endpoint sent requests to: they are told when it goes. Key: topic service, nodeid, flags. */
-  readonly used: Map<string, Message>;
-  /** Of these, the services that were asked without a rank: nearly every request is to one of them. */
-  readonly usedAnywhere: Set<string>;
+  readonly used: UsedServices;
   /** Requests for its services, of a client that offers some: it may go without a word. Modules answer theirs when they end. */
   tracker: RpcTracker | undefined;
-  /** USED_MAX was reached, and that was said: once, not for each further request. */
-  usedFull: boolean;
 }
 
 interface PeerState {
@@ -80,8 +78,6 @@ interface PeerState {
   readonly tracker: RpcTracker;
 }
 
-/** Distinct services that one client may have to be disconnected from. */
-const USED_MAX = 10_000;
 /** A message that crossed more brokers than this is in a loop. */
 const HOPS_MAX = 64;
 
@@ -118,15 +114,7 @@ export class Router {
   // ---- who is there
 
   addEndpoint(endpoint: Endpoint): void {
-    this.#endpoints.set(endpoint.id, {
-      endpoint,
-      subscriptions: new Map(),
-      services: new Set(),
-      used: new Map(),
-      usedAnywhere: new Set(),
-      tracker: undefined,
-      usedFull: false,
-    });
+    this.#endpoints.set(endpoint.id, { endpoint, subscriptions: new Map(), services: new Set(), used: new UsedServices(), tracker: undefined });
   }
 
   /** The endpoint is gone: its services end, and the services it used are told. */
@@ -137,15 +125,7 @@ export class Router {
     for (const service of state.services) this.#services.delete(service);
     const gone = new FluxError(errno.ENOSYS, "the service has ended");
     for (const request of state.tracker?.takeAll() ?? []) this.#routeError(request, gone);
-    for (const message of state.used.values()) {
-      if (state.services.has(message.service)) continue;
-      const disconnect = requestMessage(`${message.service}.disconnect`, undefined, { nodeid: message.nodeid, noResponse: true });
-      disconnect.flags |= message.flags & FLAG_UPSTREAM;
-      disconnect.userid = state.endpoint.userid;
-      disconnect.rolemask = state.endpoint.rolemask;
-      disconnect.routes = [id];
-      this.#routeRequest(disconnect);
-    }
+    for (const disconnect of state.used.disconnects(id, state.endpoint, state.services)) this.#routeRequest(disconnect);
   }
 
   /** Routes requests for `service` to the endpoint. Throws FluxError EEXIST. */
@@ -223,7 +203,7 @@ export class Router {
     if (state === undefined) return;
     this.tap?.({ direction: "tx", message, module: state.endpoint.module, rank: undefined });
     if (message.type === MSG_REQUEST) {
-      this.#rememberUse(state, message);
+      if (state.used.remember(message)) this.#warn(`${state.endpoint.name} uses over ${USED_MAX} services: some will not learn when it ends`);
       message.routes?.push(id);
       this.#routeRequest(message);
     } else if (message.type === MSG_RESPONSE) {
@@ -363,22 +343,6 @@ export class Router {
     }
   }
 
-  #rememberUse(state: EndpointState, request: Message): void {
-    const { service, nodeid } = request;
-    const upstream = request.flags & FLAG_UPSTREAM;
-    const anywhere = nodeid === NODEID_ANY && upstream === 0;
-    if (anywhere && state.usedAnywhere.has(service)) return;
-    const key = `${service}/${nodeid}/${upstream}`;
-    if (state.used.has(key)) return;
-    if (state.used.size >= USED_MAX) {
-      if (!state.usedFull) this.#warn(`${state.endpoint.name} uses over ${USED_MAX} services: some will not learn when it ends`);
-      state.usedFull = true;
-      return;
-    }
-    state.used.set(key, requestMessage(request.topic ?? "", undefined, upstreamOptions(request)));
-    if (anywhere) state.usedAnywhere.add(service);
-  }
-
   #stateOf(endpointId: string): EndpointState {
     const state = this.#endpoints.get(endpointId);
     if (state === undefined) throw new FluxError(errno.ENOENT, `no endpoint ${endpointId}`);
@@ -386,11 +350,8 @@ export class Router {
   }
 }
 
-function upstreamOptions(request: Message): { nodeid: number } | { upstreamOf: number } {
-  return (request.flags & FLAG_UPSTREAM) !== 0 ? { upstreamOf: request.nodeid } : { nodeid: request.nodeid };
-}
-
-function matches(subscriptions: Map<string, number>, topic: string): boolean {
+/** Whether an event goes to whoever has these subscriptions. */
+export function matches(subscriptions: ReadonlyMap<string, number>, topic: string): boolean {
   for (const prefix of subscriptions.keys()) if (topic.startsWith(prefix)) return true;
   return false;
 }

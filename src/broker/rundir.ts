@@ -2,7 +2,9 @@
 //
 // Without the attribute a new one is made and removed in the end; a directory that was there already stays, unless
 // rundir-cleanup or statedir-cleanup is 1. A sticky directory (/tmp) gets a new one inside it.
-import { statSync } from "node:fs";
+import { mkdirSync, rmdirSync, statSync, symlinkSync, unlinkSync } from "node:fs";
+import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
+import { binDirectory } from "../os/self.ts";
 import { claimDirectory, makeTemporaryDirectory, removeDirectory, temporaryRoot } from "../os/tmpdir.ts";
 import type { Attributes } from "./attributes.ts";
 
@@ -15,6 +17,29 @@ export function setupDirectory(attrs: Attributes, name: "rundir" | "statedir"): 
   if (path !== given) attrs.set(name, path);
   const remove = attrs.setDefault(`${name}-cleanup`, made ? "1" : "0") === "1";
   return { path, cleanup: () => (remove ? removeDirectory(path) : undefined) };
+}
+
+/** Makes RUNDIR/bin/flux, by which an ssh:// connection finds the program that fits this broker; returns what undoes it. */
+export function linkProgram(rundir: string): () => void {
+  const ours = binDirectory();
+  const folder = `${rundir}/bin`;
+  try {
+    if (ours === undefined) return () => {};
+    mkdirSync(folder, { recursive: true });
+    symlinkSync(`${ours}/flux`, `${folder}/flux`);
+  } catch (err) {
+    const error = toFluxError(err);
+    if (error.errno === errno.EEXIST) return () => {}; // Of another broker with this rundir.
+    throw new FluxError(error.errno, `cannot make ${folder}/flux: ${strerror(error.errno)}`);
+  }
+  return () => {
+    try {
+      unlinkSync(`${folder}/flux`);
+      rmdirSync(folder);
+    } catch {
+      // Something else is in it, or the whole rundir has gone.
+    }
+  };
 }
 
 function fresh(parent: string | undefined): { path: string; made: boolean } {

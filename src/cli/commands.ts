@@ -63,6 +63,7 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   top: { summary: "show an instance and its running jobs live", load: () => import("./top.ts") },
   pstree: { summary: "show jobs and the jobs in them as a tree", load: () => import("./pstree.ts") },
   proxy: { summary: "run a shell or a command in another instance", load: () => import("./proxy.ts") },
+  relay: { summary: "pass messages between stdin, stdout and a broker's socket", load: () => import("./relay.ts"), hidden: true },
   uri: { summary: "print the URI of an instance that runs as a job", load: () => import("./uri.ts") },
   "multi-prog": { summary: "run another program in each task of a job", load: () => import("./multi-prog.ts") },
   queue: { summary: "list, enable, disable, start and stop queues", load: () => import("./queue.ts") },

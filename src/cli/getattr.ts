@@ -1,5 +1,4 @@
 // flux getattr: one attribute of the broker ("attr.get").
-import { str, unpack } from "../message/unpack.ts";
 import { defineCommand } from "./command.ts";
 import { explain, withFlux } from "./connect.ts";
 import { print, wrongUsage } from "./output.ts";
@@ -13,7 +12,7 @@ export default defineCommand({
     const [name] = args;
     if (name === undefined || args.length !== 1) throw wrongUsage("flux getattr name");
     return withFlux(async (h) => {
-      print(unpack(await explain(name, h.rpc("attr.get", { name })), { value: str }).value);
+      print(await explain(name, h.attr(name)));
       return 0;
     });
   },

@@ -2,8 +2,8 @@
 //
 //   ƒ1  jobid:ƒ1/ƒ2  /ƒ1  ..  .      by the URI that a nested instance's broker leaves with its job
 //   pid:1234                         of the broker, or of the program, with this process id
+//   slurm:1234  lsf:1234             of a job of another system that runs an instance
 //   local:///…  ssh://HOST/…         as they are
-import { readFileSync } from "node:fs";
 import { Flux } from "../client/flux.ts";
 import { STATE } from "../client/jobs.ts";
 import type { JobId } from "../formats/fluid.ts";
@@ -12,9 +12,9 @@ import { isJsonObject, type Json } from "../formats/json.ts";
 import { localUri, parseJobPath, parseUri, remoteUri } from "../formats/uri.ts";
 import { errno, isErrno } from "../message/errno.ts";
 import { hostname } from "../os/hostname.ts";
-import { listProcesses } from "../os/process-tree.ts";
 import { UsageError } from "./command.ts";
 import { eventOfResponse } from "./job-output.ts";
+import { uriOfProcess } from "./uri-process.ts";
 
 export interface ResolveOptions {
   /** Wait for an instance that is only starting. */
@@ -25,33 +25,56 @@ export interface ResolveOptions {
 export const SCHEMES: readonly (readonly [scheme: string, text: string])[] = [
   ["jobid", "a job that is an instance, or a path of such jobs (the default)"],
   ["pid", "the instance of the process with this id"],
+  ["slurm", "the instance that is a job of Slurm"],
+  ["lsf", "the instance that is a job of IBM Spectrum LSF"],
   ["local, ssh", "URIs that need no resolving"],
 ];
 
 /** The URI of the instance that `target` means. `open` gives the handle of the enclosing instance where that is needed. Throws UsageError. */
 export async function resolveInstance(target: string, open: () => Promise<Flux>, options: ResolveOptions = {}): Promise<string> {
   const scheme = /^([A-Za-z][\w+.-]*):/.exec(target)?.[1] ?? "jobid";
-  const body = target.replace(/^[A-Za-z][\w+.-]*:/, "");
-  const [rest = "", query = ""] = body.split(/\?(.*)/s);
   if (scheme === "local" || scheme === "ssh") return target;
-  if (scheme === "pid") return uriOfProcess(rest);
-  if (scheme !== "jobid") throw new UsageError(`No plugin for URI scheme ${scheme}`);
-  return followPath(rest, open, options.wait === true || query.split("&").includes("wait"));
+  const body = target.replace(/^[A-Za-z][\w+.-]*:/, "");
+  const [rest = "", search = ""] = body.split(/\?(.*)/s);
+  const query = search.split("&");
+  const [isLocal, isRemote] = [query.includes("local"), query.includes("remote")];
+  if (isLocal && isRemote) throw new UsageError("Only one of 'local' or 'remote' is allowed");
+  const uri = await resolve(scheme, rest, query, open, options.wait === true);
+  if (isLocal) return localUri(uri);
+  return isRemote ? asRemote(uri) : uri;
 }
 
-/** A handle on the instance at a URI; one on this host is reached directly. Throws UsageError for one that isn't. */
+async function resolve(scheme: string, text: string, query: readonly string[], open: () => Promise<Flux>, wait: boolean): Promise<string> {
+  switch (scheme) {
+    case "jobid":
+      return followPath(text, open, wait || query.includes("wait"));
+    case "pid":
+      return uriOfProcess(text);
+    case "slurm":
+      return asRemote(await (await import("./uri-slurm.ts")).uriOfSlurmJob(text));
+    case "lsf":
+      return asRemote(await (await import("./uri-lsf.ts")).uriOfLsfJob(text, query.includes("is_compute")));
+    default:
+      throw new UsageError(`No plugin for URI scheme ${scheme}`);
+  }
+}
+
+/** As it is reached from other hosts. */
+export function asRemote(uri: string): string {
+  return parseUri(uri).scheme === "local" ? remoteUri(uri, hostname(process.env)) : uri;
+}
+
+/** A handle on the instance at a URI; one on this host is reached directly. */
 export async function openInstance(uri: string): Promise<Flux> {
   return Flux.open(reachableUri(uri));
 }
 
-/** The local form of a URI of this host. With FLUX_URI_RESOLVE_LOCAL set, every host counts as this one. */
+/** The local form of a URI of this host, which needs no ssh. With FLUX_URI_RESOLVE_LOCAL set, every host counts as this one. */
 export function reachableUri(uri: string): string {
-  const { scheme, host } = parseUri(uri);
+  const { scheme, user, host, port } = parseUri(uri);
   if (scheme !== "ssh") return uri;
-  if (host !== hostname(process.env) && host !== hostname({}) && host !== "localhost" && process.env["FLUX_URI_RESOLVE_LOCAL"] === undefined) {
-    throw new UsageError(`${uri}: connections to other hosts are not supported yet: run this on ${host ?? "that host"}`);
-  }
-  return localUri(uri);
+  const isHere = user === undefined && port === undefined && [hostname(process.env), hostname({}), "localhost"].includes(host ?? "");
+  return isHere || process.env["FLUX_URI_RESOLVE_LOCAL"] !== undefined ? localUri(uri) : uri;
 }
 
 async function followPath(path: string, open: () => Promise<Flux>, wait: boolean): Promise<string> {
@@ -90,11 +113,13 @@ async function parentUri(h: Flux, host: string | undefined): Promise<string> {
   return host === undefined ? uri : remoteUri(localUri(uri), host);
 }
 
-async function rootUri(h: Flux): Promise<string> {
-  if (Number(await h.attr("instance-level")) === 0) return h.attr("local-uri");
-  const parent = await openInstance(await h.attr("parent-uri"));
+/** `reached`: the URI by which `h` was opened when it isn't the enclosing instance. */
+async function rootUri(h: Flux, reached?: string): Promise<string> {
+  if (Number(await h.attr("instance-level")) === 0) return reached ?? h.attr("local-uri");
+  const uri = await h.attr("parent-uri");
+  const parent = await openInstance(uri);
   try {
-    return await rootUri(parent);
+    return await rootUri(parent, uri);
   } finally {
     parent.close();
   }
@@ -130,39 +155,4 @@ async function awaitUri(h: Flux, id: JobId): Promise<string | undefined> {
     if (event?.name === "finish") return undefined;
   }
   return undefined;
-}
-
-/** FLUX_URI of a process; of a broker, that of its first child that has one which isn't the broker's own. */
-function uriOfProcess(word: string): string {
-  if (!/^\d+$/.test(word)) throw new UsageError(`PID ${word} is not a process id`);
-  const pid = Number(word);
-  const own = environmentOf(pid, word);
-  if (commandOf(pid).startsWith("flux-broker")) {
-    for (const child of listProcesses().filter((entry) => entry.ppid === pid)) {
-      const uri = environmentOf(child.pid, String(child.pid));
-      if (uri !== undefined && uri !== own) return uri;
-    }
-    throw new UsageError(`PID ${word} is a flux-broker and no child found`);
-  }
-  if (own === undefined) throw new UsageError(`PID ${word} doesn't seem to have a FLUX_URI`);
-  return own;
-}
-
-function commandOf(pid: number): string {
-  return readProcFile(pid, "comm", String(pid)).trim();
-}
-
-function environmentOf(pid: number, word: string): string | undefined {
-  const entry = readProcFile(pid, "environ", word).split("\0").find((line) => line.startsWith("FLUX_URI="));
-  return entry?.slice("FLUX_URI=".length);
-}
-
-function readProcFile(pid: number, file: string, word: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/${file}`, "utf8");
-  } catch (err) {
-    const { code } = err as NodeJS.ErrnoException;
-    if (code === "EACCES" || code === "EPERM") throw new UsageError(`Permission denied: '/proc/${pid}/${file}'`);
-    throw new UsageError(`PID ${word} not found`);
-  }
 }

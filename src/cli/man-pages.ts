@@ -59,6 +59,7 @@ import allocPage from "../../docs/man/flux-alloc.md" with { type: "text" };
 import batchPage from "../../docs/man/flux-batch.md" with { type: "text" };
 import bulksubmitPage from "../../docs/man/flux-bulksubmit.md" with { type: "text" };
 import proxyPage from "../../docs/man/flux-proxy.md" with { type: "text" };
+import relayPage from "../../docs/man/flux-relay.md" with { type: "text" };
 import uriPage from "../../docs/man/flux-uri.md" with { type: "text" };
 import topPage from "../../docs/man/flux-top.md" with { type: "text" };
 import pstreePage from "../../docs/man/flux-pstree.md" with { type: "text" };
@@ -125,6 +126,7 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   batch: batchPage,
   bulksubmit: bulksubmitPage,
   proxy: proxyPage,
+  relay: relayPage,
   uri: uriPage,
   top: topPage,
   pstree: pstreePage,

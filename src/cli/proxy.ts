@@ -1,19 +1,23 @@
 // flux proxy: a shell, or a command, that speaks to another instance, through a socket of its own.
 //
-// Each connection to the socket becomes one to the instance's broker, and bytes pass both ways as they are: the broker sees clients
-// that it knows. A handle of our own tells when the instance has gone.
-import { createConnection, createServer, type Server, type Socket } from "node:net";
+// All connections to the socket share one to the instance's broker (proxy-router.ts), which may be slow to make, or ask for a password.
+import { randomUUID } from "node:crypto";
+import { listenLocal } from "../broker/connector-local.ts";
 import { Flux } from "../client/flux.ts";
-import { localPath } from "../formats/uri.ts";
+import { parseUri } from "../formats/uri.ts";
 import { FluxError } from "../message/errno.ts";
+import { getuid } from "../os/credentials.ts";
 import { saveTerminal } from "../os/foreground.ts";
 import { shellExitCode } from "../os/signals.ts";
 import { type Child, spawnProcess } from "../os/spawn.ts";
 import { makeTemporaryDirectory, removeDirectory } from "../os/tmpdir.ts";
+import type { Link } from "../transport/link.ts";
+import { openLink } from "../transport/open.ts";
 import { FLUX_VERSION } from "../version.ts";
 import { defineCommand, flag, UsageError } from "./command.ts";
 import { reachableUri, resolveInstance } from "./instance-uri.ts";
 import { printError, wrongUsage } from "./output.ts";
+import { ProxyRouter } from "./proxy-router.ts";
 
 const RETRY_MS = 2000;
 /** What the terminal sends to the command as well: the command decides what comes of it. */
@@ -29,7 +33,8 @@ export default defineCommand({
 
 Examples:
   flux proxy ƒ2d4mS3y               a shell
-  flux proxy ƒ2d4mS3y flux jobs     one command`,
+  flux proxy ƒ2d4mS3y flux jobs     one command
+  flux proxy ssh://host2/run/flux/local`,
   options: {
     force: flag("-f, --force", "connect to a broker of another version, too"),
     nohup: flag("-n, --nohup", "leave the command alone when the connection is lost"),
@@ -39,28 +44,38 @@ Examples:
     const [target, ...command] = args;
     if (target === undefined) throw wrongUsage("flux proxy [OPTIONS] JOBID|URI [COMMAND...]");
     const uri = reachableUri(await resolveInstance(target, () => Flux.open()));
-    const h = await openOrSay(uri);
-    await checkVersion(h, options.force);
+    const link = await openOrSay(uri);
+    const router = new ProxyRouter(getuid());
     const directory = makeTemporaryDirectory("flux-proxy-");
-    const relay = await startRelay(`${directory}/local`, localPath(uri));
+    const clients = listenLocal({
+      path: `${directory}/local`,
+      router,
+      owner: getuid(),
+      newId: randomUUID,
+      access: () => ({ allowGuestUser: false, allowRootOwner: false }),
+      log: (_, text) => printError(`flux-proxy: ${text}\r`),
+    });
+    const connection = new Connection(uri, router, options);
     const restoreTerminal = saveTerminal();
     try {
-      const child = spawnShell(command, `local://${directory}/local`);
-      watchConnection(h, uri, child, options);
+      connection.use(link);
+      await checkVersion(router.h, options.force);
+      const child = spawnShell(command, `local://${directory}/local`, uri);
+      connection.watch(child, () => clients.close());
       const { status } = await child.exited;
       return shellExitCode(status);
     } finally {
       restoreTerminal();
-      relay.stop();
-      h.close();
+      clients.close();
+      connection.close();
       removeDirectory(directory);
     }
   },
 });
 
-async function openOrSay(uri: string): Promise<Flux> {
+async function openOrSay(uri: string): Promise<Link> {
   try {
-    return await Flux.open(uri);
+    return await openLink(uri);
   } catch (err) {
     if (err instanceof FluxError) throw new UsageError(`${uri}: ${err.message}`);
     throw err;
@@ -77,12 +92,13 @@ async function checkVersion(h: Flux, force: boolean): Promise<void> {
   printError(`flux-proxy: warning: ${text}`);
 }
 
-function spawnShell(command: readonly string[], uri: string): Child {
+/** `target` is where the proxy leads to: on another host, what is on "this host" there is not where its URI says (see Flux.attr). */
+function spawnShell(command: readonly string[], uri: string, target: string): Child {
   const shell = process.env["SHELL"] ?? "/bin/sh";
   for (const signal of TERMINAL_SIGNALS) process.on(signal, () => {});
   const child = spawnProcess({
     argv: command.length === 0 ? [shell] : [shell, "-c", command.join(" ")],
-    env: { ...process.env, FLUX_URI: uri },
+    env: { ...process.env, FLUX_URI: uri, FLUX_PROXY_REMOTE: parseUri(target).scheme === "ssh" ? authority(target) : undefined },
     stdin: "inherit",
     stdout: "inherit",
     stderr: "inherit",
@@ -91,64 +107,73 @@ function spawnShell(command: readonly string[], uri: string): Child {
   return child;
 }
 
-function watchConnection(h: Flux, uri: string, child: Child, { nohup, reconnect }: { nohup: boolean; reconnect: boolean }): void {
-  let over = false;
-  void child.reaped.then(() => (over = true));
-  h.onClose((reason) => {
-    if (over) return;
-    if (reconnect) {
+/** [USER@]HOST[:PORT] */
+function authority(uri: string): string {
+  return /^ssh:\/\/([^/?]*)/.exec(uri)?.[1] ?? "";
+}
+
+/** What becomes of the command when the connection is lost. */
+class Connection {
+  readonly #uri: string;
+  readonly #router: ProxyRouter;
+  readonly #reconnect: boolean;
+  readonly #nohup: boolean;
+  #child: Child | undefined;
+  #isOver = false;
+  #isComingBack = false;
+  #closeClients: () => void = () => {};
+
+  constructor(uri: string, router: ProxyRouter, { reconnect, nohup }: { reconnect: boolean; nohup: boolean }) {
+    this.#uri = uri;
+    this.#router = router;
+    this.#reconnect = reconnect;
+    this.#nohup = nohup;
+  }
+
+  use(link: Link): void {
+    this.#router.connect(link, (reason) => this.#lost(reason));
+  }
+
+  watch(child: Child, closeClients: () => void): void {
+    this.#child = child;
+    this.#closeClients = closeClients;
+    void child.reaped.then(() => (this.#isOver = true));
+  }
+
+  close(): void {
+    this.#isOver = true;
+    this.#router.close();
+  }
+
+  #lost(reason: FluxError | undefined): void {
+    if (this.#isOver || this.#isComingBack) return;
+    if (this.#reconnect) {
       printError(`flux-proxy: broker: ${reason?.message ?? "the connection was closed"}\r\nflux-proxy: reconnecting\r`);
-      void comeBack(uri, () => over, (again) => watchConnection(again, uri, child, { nohup, reconnect }));
+      void this.#comeBack();
       return;
     }
     printError("flux-proxy: Lost connection to Flux\r");
-    if (nohup) return;
+    this.#closeClients();
+    if (this.#nohup) return;
     printError("flux-proxy: Sending SIGHUP to child processes\r");
-    child.kill("SIGHUP");
-    child.kill("SIGCONT");
-  });
-}
+    this.#child?.kill("SIGHUP");
+    this.#child?.kill("SIGCONT");
+  }
 
-async function comeBack(uri: string, isOver: () => boolean, found: (h: Flux) => void): Promise<void> {
-  while (!isOver()) {
-    await new Promise((resolve) => setTimeout(resolve, RETRY_MS).unref());
-    try {
-      const h = await Flux.open(uri);
-      await h.rpc("state-machine.wait");
-      printError("flux-proxy: reconnected\r");
-      return found(h);
-    } catch (err) {
-      if (!(err instanceof FluxError)) throw err; // Not there yet.
+  async #comeBack(): Promise<void> {
+    this.#isComingBack = true;
+    while (!this.#isOver && this.#isComingBack) {
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS).unref());
+      try {
+        const link = await openLink(this.#uri);
+        if (this.#isOver) return link.close();
+        this.use(link);
+        await this.#router.h.rpc("state-machine.wait");
+        this.#isComingBack = false;
+        printError("flux-proxy: reconnected\r");
+      } catch (err) {
+        if (!(err instanceof FluxError)) throw err; // Not there yet.
+      }
     }
   }
-}
-
-interface Relay {
-  stop(): void;
-}
-
-async function startRelay(path: string, targetPath: string): Promise<Relay> {
-  const sockets = new Set<Socket>();
-  const server: Server = createServer((client) => {
-    const broker = createConnection(targetPath);
-    for (const [from, to] of [[client, broker], [broker, client]] as const) {
-      sockets.add(from);
-      from.on("error", () => to.destroy()); // Either end going away is the end of both.
-      from.on("close", () => {
-        sockets.delete(from);
-        to.destroy();
-      });
-      from.pipe(to);
-    }
-  });
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(path, resolve);
-  });
-  return {
-    stop() {
-      server.close();
-      for (const socket of sockets) socket.destroy();
-    },
-  };
 }

@@ -1,9 +1,8 @@
 // flux uri: print where an instance is.
 import { Flux } from "../client/flux.ts";
-import { localUri, parseUri, remoteUri } from "../formats/uri.ts";
-import { hostname } from "../os/hostname.ts";
+import { localUri, parseUri } from "../formats/uri.ts";
 import { defineCommand, flag, UsageError } from "./command.ts";
-import { resolveInstance, SCHEMES } from "./instance-uri.ts";
+import { asRemote, resolveInstance, SCHEMES } from "./instance-uri.ts";
 import { print, wrongUsage } from "./output.ts";
 
 export default defineCommand({
@@ -13,12 +12,13 @@ export default defineCommand({
   usage: "[OPTIONS...] TARGET",
   details: `Print the URI of the instance that TARGET means: a job, a path of jobs, '..' for the parent, '/' for the outermost one.
 
-Schemes of TARGET:
+Supported resolver schemes:
 ${SCHEMES.map(([scheme, about]) => `  ${scheme.padEnd(12)}${about}`).join("\n")}
 
 Examples:
   flux uri ƒ2d4mS3y
-  flux uri --local ƒ2d4mS3y/ƒ8x59eF   an instance in an instance`,
+  flux uri --local ƒ2d4mS3y/ƒ8x59eF   an instance in an instance
+  flux uri slurm:4711                 the instance that a job of Slurm runs`,
   options: {
     remote: flag("--remote", "as it is reached from other hosts"),
     local: flag("--local", "as it is reached on its own host"),
@@ -36,6 +36,6 @@ Examples:
 function shownUri(uri: string, remote: boolean, local: boolean): string {
   const { scheme } = parseUri(uri);
   if (scheme !== "local" && scheme !== "ssh") throw new UsageError(`${uri}: scheme ${scheme} is neither local nor ssh`);
-  if (remote) return scheme === "ssh" ? uri : remoteUri(uri, hostname(process.env));
+  if (remote) return asRemote(uri);
   return local ? localUri(uri) : uri;
 }

@@ -7,6 +7,7 @@
 //   await h.subscribe("heartbeat.pulse", (event) => …);
 //   await h.serve("barrier", { enter(req) {…} });
 import type { JsonObject } from "../formats/json.ts";
+import { remoteUri } from "../formats/uri.ts";
 import { errno, FluxError, toFluxError } from "../message/errno.ts";
 import {
   errorResponse,
@@ -291,7 +292,7 @@ export class Flux {
   attr(name: string): Promise<string> {
     let value = this.#attrs.get(name);
     if (value === undefined) {
-      value = this.rpc("attr.get", { name }).then((payload) => unpack(payload, { value: str }).value);
+      value = this.rpc("attr.get", { name }).then((payload) => throughProxy(name, unpack(payload, { value: str }).value));
       value.catch(() => this.#attrs.delete(name));
       this.#attrs.set(name, value);
     }
@@ -440,6 +441,12 @@ function actedAs(env: NodeJS.ProcessEnv): Credentials | undefined {
     return value;
   };
   return { userid: numberOf("FLUX_HANDLE_USERID", userid, USERID_UNKNOWN), rolemask: numberOf("FLUX_HANDLE_ROLEMASK", rolemask, ROLE_NONE) };
+}
+
+/** In a shell of `flux proxy` to another host: an instance that is on its broker's host is not on this one. */
+function throughProxy(name: string, value: string): string {
+  const remote = process.env["FLUX_PROXY_REMOTE"];
+  return name === "parent-uri" && remote !== undefined && value.startsWith("local://") ? remoteUri(value, remote) : value;
 }
 
 function programName(): string {

@@ -399,7 +399,7 @@ export async function collectOutput(options: SpawnOptions & { input?: string | U
     ...options,
     stdin: options.input === undefined ? (options.stdin ?? "null") : "pipe",
     stdout: "pipe",
-    stderr: "pipe",
+    stderr: options.stderr ?? "pipe",
     onStdout: keep(parts.out),
     onStderr: keep(parts.err),
   });

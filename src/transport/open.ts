@@ -1,4 +1,4 @@
-// openLink: the link that a URI names (local:///path/to/socket). Default: $FLUX_URI, then the system instance.
+// openLink: the link that a URI names (local:///path/to/socket, ssh://host/path/to/socket). Default: $FLUX_URI, then the system instance.
 import type { Link } from "./link.ts";
 import { errno, FluxError } from "../message/errno.ts";
 import { withMockUser } from "./mock-user.ts";
@@ -12,8 +12,8 @@ export async function openLink(uri: string = process.env["FLUX_URI"] ?? SYSTEM_U
   const match = /^([a-z]+):\/\/([^?]*)/.exec(uri);
   if (match === null) throw new FluxError(errno.EINVAL, `malformed URI '${uri}': expected local:///path/to/socket`);
   const [, scheme, path = ""] = match;
-  if (scheme !== "local") {
-    throw new FluxError(errno.ENOSYS, `no connector for '${scheme}://' URIs: only local:// is supported`);
-  }
-  return withMockUser(await connectUnix(path), process.env);
+  if (scheme === "local") return withMockUser(await connectUnix(path), process.env);
+  if (scheme !== "ssh") throw new FluxError(errno.ENOSYS, `no connector for '${scheme}://' URIs: only local:// and ssh:// are supported`);
+  const { connectSsh } = await import("./ssh.ts");
+  return withMockUser(await connectSsh(uri), process.env);
 }

@@ -1,8 +1,7 @@
-// Messages over a UNIX stream socket: the client's and the broker's end of local:// (RFC 3 framing).
+// Messages over a UNIX stream socket: the client's and the broker's end of local:// (RFC 3 framing). ssh.ts uses the same link.
 //
 // Writes are joined once per tick. What the kernel doesn't take stays in a bounded queue: a peer that never reads
 // costs that much memory, then its connection.
-import type { Socket } from "bun";
 import type { Link } from "./link.ts";
 import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
 import { encodeFramed, FrameDecoder } from "../message/framing.ts";
@@ -24,8 +23,18 @@ function throwLater(err: unknown): void {
   });
 }
 
+/** What a link writes to: a socket of the runtime, or what acts like one. */
+export interface ByteSocket {
+  /** How many bytes were taken; negative when it has ended. When not all, the link's handleDrain() is due once more can be. */
+  write(chunk: Buffer): number;
+  /** Ends it after what was taken. */
+  end(): void;
+  /** Ends it now. */
+  terminate(): void;
+}
+
 export class UnixLink implements Link {
-  #socket: Socket<unknown>;
+  #socket: ByteSocket;
   readonly #receiverFailed: (err: unknown) => void;
   #decoder = new FrameDecoder();
   #receive: ((message: Message) => void) | undefined;
@@ -43,7 +52,7 @@ export class UnixLink implements Link {
   #drainWaiters: (() => void)[] = [];
 
   /** `receiverFailed` hears of exceptions that the receiver throws; by default they are uncaught exceptions of the process. */
-  constructor(socket: Socket<unknown>, receiverFailed: (err: unknown) => void = throwLater) {
+  constructor(socket: ByteSocket, receiverFailed: (err: unknown) => void = throwLater) {
     this.#socket = socket;
     this.#receiverFailed = receiverFailed;
   }

@@ -128,6 +128,25 @@ describe.skipIf(isWithout)("srun", () => {
     await box.nothingLeft();
   });
 
+  test("flux uri and flux proxy find it, also from where it has no process", async () => {
+    await using box = scratch();
+    const job = launch(["srun", "-N2", "--job-name=find-me", "--mpi=pmi2", "flux", "start", "echo at $FLUX_URI; exec sleep 60"], { ...slurm.env, ...box.tmp });
+    await job.saw("at local://");
+    const id = (await slurm.run(["squeue", "-h", "-o", "%i", "-n", "find-me"])).stdout.trim();
+    const elsewhere = join(box.folder, "scontrol");
+    writeFileSync(elsewhere, '#!/bin/sh\n[ "$SLURM_JOB_ID" ] || exit 1\nPATH=$OLDPATH\nexec scontrol "$@"\n');
+    chmodSync(elsewhere, 0o755);
+    const path = slurm.env["PATH"] ?? "";
+    const uri = await slurm.run(["flux", "uri", `slurm:${id}`]);
+    expect(await slurm.run(["flux", "uri", `slurm:${id}`], { PATH: `${box.folder}:${path}`, OLDPATH: path })).toEqual(uri);
+    expect((await slurm.run(["flux", "proxy", `slurm:${id}`, "flux getattr size"])).stdout).toBe("2\n");
+    expect((await slurm.run(["flux", "uri", "slurm:4711"])).stderr).toBe("flux-uri: ERROR: unable to query nodelist for Slurm job 4711\n");
+    await slurm.run(["scancel", id]);
+    const { stdout } = await job.done;
+    expect(uri.stdout).toBe(stdout.replace("at local://", `ssh://${hostname()}`));
+    await box.nothingLeft();
+  });
+
   test("what Slurm told the brokers is not told to their jobs", async () => {
     await using box = scratch();
     const program = "env | grep -E '^(SLURM_|PMI_)'; echo job; flux run env | grep -E '^(SLURM_|PMI_)' | sort";
