@@ -7,6 +7,8 @@ export interface Instance {
   readonly uri: string;
   /** Runs a command of the executable under test in this instance; resolves to its seconds. Throws when it fails. */
   run(args: readonly string[], options?: RunOptions): Promise<number>;
+  /** Runs a shell script in this instance, in which `flux` is the executable under test; the same. */
+  sh(script: string, options?: RunOptions): Promise<number>;
   /** Process ids of the brokers, by rank. */
   readonly brokerPids: readonly number[];
   stop(): Promise<void>;
@@ -62,6 +64,7 @@ export async function startInstance(flux: string, size: number): Promise<Instanc
     uri,
     brokerPids,
     run: (args, options) => timeCommand(flux, args, { ...env, FLUX_URI: uri }, options),
+    sh: (text, options) => timeCommand("bash", ["-c", text], { ...env, FLUX_URI: uri }, options),
     async stop() {
       child.stdin.end("\n");
       await ended;

@@ -7,30 +7,11 @@
 import { cpus, totalmem } from "node:os";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { cleanEnvironment, type Instance, startInstance, timeCommand } from "./instance.ts";
-
-interface Line {
-  readonly name: string;
-  /** Brokers of the instance it runs in; undefined: it starts its own. */
-  readonly size?: number;
-  readonly unit: "s" | "jobs/s" | "MB";
-  /** Runs are cut to this many for slow lines. */
-  readonly runs?: number;
-  /** Only with --long. */
-  readonly long?: boolean;
-  measure(flux: string, instance: Instance | undefined): Promise<number>;
-}
+import { type Instance, startInstance } from "./instance.ts";
+import { command, type Line, SIMULATED, start } from "./line.ts";
+import { SUBMISSION_LINES } from "./submission.ts";
 
 const TEXT_50MB = "/tmp/flux-bench-50mb.txt";
-const SIMULATED = "--setattr=system.exec.test.run_duration=1ms";
-
-function command(name: string, args: readonly string[], extra: Partial<Line> = {}): Line {
-  return { name, size: 1, unit: "s", ...extra, measure: (_flux, instance) => (instance as Instance).run(args) };
-}
-
-function start(name: string, args: readonly string[], extra: Partial<Line> = {}): Line {
-  return { name, unit: "s", ...extra, measure: (flux) => timeCommand(flux, ["start", ...args], cleanEnvironment(flux)) };
-}
 
 function throughput(name: string, jobs: number, args: readonly string[], extra: Partial<Line> = {}): Line {
   return {
@@ -93,6 +74,7 @@ const LINES: readonly Line[] = [
   command("flux jobs -a -c0 after those", ["jobs", "-a", "-c0"], { runs: 1, long: true }),
   { name: "resident memory of rank 0 after those", size: 1, unit: "MB", runs: 1, long: true, measure: async (_f, i) => residentMegabytes((i as Instance).brokerPids[0] ?? 0) },
   { name: "cancel of 10 000 pending jobs", size: 1, unit: "s", runs: 1, long: true, measure: (_f, i) => cancelPending(i as Instance) },
+  ...SUBMISSION_LINES,
 ];
 
 function median(values: readonly number[]): number {
