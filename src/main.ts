@@ -38,14 +38,16 @@ async function afterOptions(words: readonly string[]): Promise<number> {
 }
 
 async function notOurs(name: string, words: readonly string[]): Promise<number> {
-  const [{ runExternal }, { reportError }] = await Promise.all([import("./cli/external.ts"), import("./cli/command.ts")]);
+  const [{ runExternal, similarCommands }, { reportError }] = await Promise.all([import("./cli/external.ts"), import("./cli/command.ts")]);
   try {
     const exitCode = await runExternal(name, words);
     if (exitCode !== undefined) return exitCode;
   } catch (err) {
     return reportError("flux", "getopt", err);
   }
-  writeStderr(`flux: '${name}' is not a flux command. See 'flux --help'\n`);
+  const similar = similarCommands(name, Object.keys(COMMANDS).filter((other) => COMMANDS[other]?.hidden !== true));
+  const hint = similar.length === 0 ? "" : `flux: The most similar command${similar.length === 1 ? " is" : "s are"}\n${similar.map((other) => `flux: \t${other}\n`).join("")}`;
+  writeStderr(`flux: '${name}' is not a flux command. See 'flux --help'\n${hint}`);
   return 1;
 }
 

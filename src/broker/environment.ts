@@ -1,6 +1,6 @@
 // The environment of the broker and of the programs that it starts. What the broker's own launcher put there for it
 // (PMI, the enclosing job) is not for them.
-import { binDirectory } from "../os/self.ts";
+import { pathWithOurs } from "../os/self.ts";
 import { LIFELINE_VARIABLE } from "./lifeline.ts";
 
 /** Set by `flux start` to the run directory that it made: rank 0 removes it when the starter no longer can. */
@@ -42,14 +42,8 @@ export function takeEnclosing(env: NodeJS.ProcessEnv = process.env): Enclosing {
     lifelineFd: env[LIFELINE_VARIABLE],
   };
   for (const name of ["FLUX_URI", "FLUX_PROXY_REMOTE", "FLUX_KVS_NAMESPACE", "FLUX_JOB_ID_PATH", LIFELINE_VARIABLE, STARTER_RUNDIR_VARIABLE]) delete env[name];
-  env["PATH"] = withOurBin(env["PATH"]);
+  env["PATH"] = pathWithOurs(env["PATH"]);
   return enclosing;
-}
-
-function withOurBin(path: string | undefined): string {
-  const dir = binDirectory();
-  const dirs = (path ?? "/usr/local/bin:/usr/bin:/bin").split(":");
-  return dir === undefined ? dirs.join(":") : [dir, ...dirs.filter((d) => d !== dir)].join(":");
 }
 
 /** The environment of the initial program, rc scripts and cleanup commands. */

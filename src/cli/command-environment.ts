@@ -1,33 +1,42 @@
 // The environment of a program that belongs to Flux (flux-environment(7)): `flux env`, `flux python`, rc files in Python and
-// commands that are not ours find this instance, this `flux` and Flux's Python bindings by it.
+// commands that are not ours find this instance, this `flux`, and what sites and packages have installed for Flux by it.
 import { existsSync, readdirSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
-import { binDirectory } from "../os/self.ts";
+import { BUILTIN_CONFIG } from "../broker/builtin-config.ts";
+import { binDirectory, pathWithOurs } from "../os/self.ts";
 
 /** Passed on when they are set. */
-const VARIABLES = ["FLUX_URI", "FLUX_KVS_NAMESPACE", "FLUX_MODULE_PATH", "FLUX_EXEC_PATH", "FLUX_CONNECTOR_PATH"] as const;
+const PLAIN_VARIABLES = ["FLUX_URI", "FLUX_KVS_NAMESPACE"] as const;
+/** Lists of directories: our own go before those that are set, and those of another variable before all. */
+const LISTS: readonly (readonly [name: string, first: string, ours: string, separator: string])[] = [
+  ["FLUX_EXEC_PATH", "FLUX_EXEC_PATH_PREPEND", BUILTIN_CONFIG.exec_path, delimiter],
+  ["FLUX_MODULE_PATH", "FLUX_MODULE_PATH_PREPEND", BUILTIN_CONFIG.module_path, delimiter],
+  ["FLUX_CONNECTOR_PATH", "FLUX_CONNECTOR_PATH_PREPEND", BUILTIN_CONFIG.connector_path, delimiter],
+  // An empty element, at the end, stands for where Lua itself looks.
+  ["LUA_PATH", "FLUX_LUA_PATH_PREPEND", BUILTIN_CONFIG.lua_path_add, ";"],
+  ["LUA_CPATH", "FLUX_LUA_CPATH_PREPEND", BUILTIN_CONFIG.lua_cpath_add, ";"],
+];
 
 /** The variables that differ from ours, or that a shell would want to have. */
-export function commandEnvironment(): Record<string, string> {
+export function commandEnvironment(env: NodeJS.ProcessEnv = process.env): Record<string, string> {
   const out: Record<string, string> = {};
-  for (const name of VARIABLES) {
-    const value = process.env[name];
+  for (const name of PLAIN_VARIABLES) {
+    const value = env[name];
     if (value !== undefined) out[name] = value;
   }
-  const bin = binDirectory();
-  const dirs = (process.env["PATH"] ?? "/usr/local/bin:/usr/bin:/bin").split(delimiter);
-  if (bin !== undefined) out["PATH"] = [bin, ...dirs.filter((dir) => dir !== bin)].join(delimiter);
-  const python = pythonPath();
-  if (python !== undefined) out["PYTHONPATH"] = python;
+  for (const [name, first, ours, separator] of LISTS) {
+    const words = joined([env[first], ours, env[name]], separator);
+    out[name] = separator === ";" ? `${words};;;` : words;
+  }
+  out["PATH"] = pathWithOurs(env["PATH"]);
+  out["PYTHONPATH"] = joined([env["FLUX_PYTHONPATH_PREPEND"], env["PYTHONPATH"], installedBindings(), BUILTIN_CONFIG.python_path], delimiter);
   return out;
 }
 
-/** $FLUX_PYTHONPATH_PREPEND, $PYTHONPATH, and bindings that are installed beside us; undefined when there is nothing to say. */
-function pythonPath(): string | undefined {
-  const words = ["FLUX_PYTHONPATH_PREPEND", "PYTHONPATH"].flatMap((name) => (process.env[name] ?? "").split(delimiter));
-  const installed = installedBindings();
-  const dirs = [...new Set([...words, ...(installed === undefined ? [] : [installed])])].filter((dir) => dir !== "");
-  return dirs.length === 0 ? undefined : dirs.join(delimiter);
+/** The elements of lists, each once. */
+function joined(lists: readonly (string | undefined)[], separator: string): string {
+  const words = lists.flatMap((list) => (list ?? "").split(separator)).filter((word) => word !== "");
+  return [...new Set(words)].join(separator);
 }
 
 /** PREFIX/lib/flux/python3.N, where flux-core installs its bindings, when we are PREFIX/bin/flux. */

@@ -1,17 +1,21 @@
 // Commands that are not ours: `flux NAME` runs the program flux-NAME, or the Python program flux-NAME.py, of the first
-// directory in $FLUX_EXEC_PATH_PREPEND, $FLUX_EXEC_PATH and the directory for such commands (flux(1)). A name with a slash is a
-// path.
-import { accessSync, constants, statSync } from "node:fs";
+// directory in $FLUX_EXEC_PATH_PREPEND, $FLUX_EXEC_PATH, the directory for such commands, and $PATH (flux(1)). A name with a
+// slash is a path.
+import { accessSync, constants, readdirSync, statSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { BUILTIN_CONFIG } from "../broker/builtin-config.ts";
 import { runInOurPlace } from "./child.ts";
 import { commandEnvironment, pythonInterpreter } from "./command-environment.ts";
 
+const SUGGESTIONS_MAX = 3;
+
 /** Undefined when there is no such program; otherwise resolves to its exit code. */
 export function runExternal(name: string, args: readonly string[]): Promise<number> | undefined {
   const argv = findExternal(name);
   if (argv === undefined) return undefined;
-  return runInOurPlace([...argv, ...args], { ...process.env, ...commandEnvironment() });
+  // Programs of other kinds may have a Python of their own.
+  const { PYTHONPATH, ...env } = commandEnvironment();
+  return runInOurPlace([...argv, ...args], { ...process.env, ...env, ...(argv.length > 1 && { PYTHONPATH }) });
 }
 
 function findExternal(name: string): string[] | undefined {
@@ -25,8 +29,38 @@ function findExternal(name: string): string[] | undefined {
 }
 
 function directories(): string[] {
-  const given = ["FLUX_EXEC_PATH_PREPEND", "FLUX_EXEC_PATH"].flatMap((name) => (process.env[name] ?? "").split(delimiter));
-  return [...given, BUILTIN_CONFIG.exec_path].filter((dir) => dir !== "");
+  const given = (name: string): string[] => (process.env[name] ?? "").split(delimiter);
+  return [...given("FLUX_EXEC_PATH_PREPEND"), ...given("FLUX_EXEC_PATH"), BUILTIN_CONFIG.exec_path, ...given("PATH")].filter((dir) => dir !== "");
+}
+
+/** For who has mistyped a name: the commands that he may have meant, at most three. */
+export function similarCommands(name: string, ours: readonly string[]): string[] {
+  const theirs = directories().flatMap((dir) => listed(dir)).flatMap((file) => /^flux-(.+?)(?:\.py)?$/.exec(file)?.[1] ?? []);
+  const all = [...new Set([...ours, ...theirs])];
+  const longer = all.filter((other) => other.startsWith(name));
+  if (longer.length > 0) return longer.slice(0, SUGGESTIONS_MAX);
+  const distances = all.map((other) => distance(name, other));
+  const least = Math.min(...distances);
+  return least > Math.max(2, name.length / 4) ? [] : all.filter((_, i) => distances[i] === least).slice(0, SUGGESTIONS_MAX);
+}
+
+function listed(dir: string): string[] {
+  try {
+    return readdirSync(dir);
+  } catch {
+    return []; // not there, or not for us
+  }
+}
+
+/** How many letters must be changed, added or left out. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 0; i < a.length; i++) {
+    const next = [i + 1];
+    for (let j = 0; j < b.length; j++) next.push(Math.min((row[j] ?? 0) + (a[i] === b[j] ? 0 : 1), (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
+    row = next;
+  }
+  return row.at(-1) ?? 0;
 }
 
 function isFile(path: string): boolean {
