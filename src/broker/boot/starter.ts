@@ -17,6 +17,7 @@ import { formatProcessMapping } from "../../pmi/process-mapping.ts";
 import { pmiEndpoint, pmiEnvironment } from "../../pmi/serve-fd.ts";
 import { createPmiServer, type PmiServer } from "../../pmi/server.ts";
 import { STARTER_RUNDIR_VARIABLE } from "../environment.ts";
+import type { StartService } from "./start-service.ts";
 import { LIFELINE_VARIABLE } from "../lifeline.ts";
 import { SIGNAL_TEXTS } from "../programs.ts";
 
@@ -118,6 +119,10 @@ class Starter {
   readonly #ownsRundir: boolean;
   readonly #pmi: PmiServer;
   readonly #brokers = new Map<number, Child>();
+  /** Exit codes of those that have ended. */
+  readonly #exitCodes = new Map<number, number>();
+  readonly #allEnded = Promise.withResolvers<void>();
+  #service: StartService | undefined;
   #exitCode = 0;
   #killTimer: ReturnType<typeof setTimeout> | undefined;
   #stragglerTimer: ReturnType<typeof setTimeout> | undefined;
@@ -145,16 +150,17 @@ class Starter {
   async run(signals: CaughtSignals): Promise<number> {
     const { size, startMode } = this.#options;
     const restoreTerminal = saveTerminal();
-    const ends: Promise<void>[] = [];
     try {
-      for (let rank = 0; rank < (startMode === "all" ? size : 1); rank++) ends.push(this.#start(rank));
+      for (let rank = 0; rank < (startMode === "all" ? size : 1); rank++) this.#start(rank);
       signals.pass((signal) => this.#forward(signal));
-      await Promise.all(ends);
+      await this.#serve();
+      await this.#allEnded.promise;
     } catch (err) {
       this.#signalAll("SIGKILL");
-      await Promise.allSettled(ends);
+      if (this.#brokers.size > 0) await this.#allEnded.promise;
       throw err;
     } finally {
+      this.#service?.close();
       clearTimeout(this.#killTimer);
       clearTimeout(this.#stragglerTimer);
       restoreTerminal();
@@ -162,7 +168,21 @@ class Starter {
     return this.#exitCode;
   }
 
-  #start(rank: number): Promise<void> {
+  /** Where programs of the instance can ask for its brokers. */
+  async #serve(): Promise<void> {
+    const { serveStart } = await import("./start-service.ts");
+    // The brokers that could remove it run by now.
+    mkdirSync(this.#rundir, { recursive: true, mode: 0o700 });
+    this.#service = await serveStart(join(this.#rundir, "start"), {
+      size: this.#options.size,
+      pidOf: (rank) => this.#brokers.get(rank)?.pid,
+      kill: (rank, signum) => void this.#brokers.get(rank)?.kill(signum),
+      run: (rank) => this.#start(rank),
+      exitCodeOf: (rank) => this.#exitCodes.get(rank) ?? 0,
+    });
+  }
+
+  #start(rank: number): void {
     const { size } = this.#options;
     const pmi = pmiEndpoint(this.#pmi, rank);
     const env: Record<string, string | undefined> = {
@@ -174,6 +194,7 @@ class Starter {
     // The instance is not a job, even when its starter runs in one.
     for (const name of ["FLUX_URI", "PMI_PORT", "PMI_ID", "PMI_SPAWNED"]) delete env[name];
     if (this.#ownsRundir) env[STARTER_RUNDIR_VARIABLE] = this.#rundir;
+    env["FLUX_START_URI"] = `local://${this.#rundir}/start`;
     const child = spawnProcess({
       argv: brokerArgv(this.#options, this.#rundir, rank),
       env,
@@ -184,13 +205,15 @@ class Starter {
     });
     pmi.connect(child.extra[0]);
     this.#brokers.set(rank, child);
-    return child.reaped.then(({ status }) => this.#ended(rank, child, status));
+    void child.reaped.then(({ status }) => this.#ended(rank, child, status));
   }
 
   #ended(rank: number, child: Child, status: number): void {
     this.#brokers.delete(rank);
     const signal = termSignalOf(status);
     const code = exitCodeOf(status) ?? 128 + (signal ?? 0);
+    this.#exitCodes.set(rank, code);
+    this.#service?.ended(rank);
     if (signal !== undefined) say(`${rank} (pid ${child.pid}) ${SIGNAL_TEXTS[signal] ?? `Signal ${signal}`}`);
     else if (code !== 0) say(`${rank} (pid ${child.pid}) exited with rc=${code}`);
     // Whoever is still here when the leader has gone in order has not joined, and never will.
@@ -201,6 +224,7 @@ class Starter {
     // The initial program of a leader that was killed has nobody else to end it: its group has the leader's number.
     if (rank === 0 && signal !== undefined) for (const end of ["SIGHUP", "SIGTERM", "SIGKILL"]) sendSignal(-child.pid, end);
     if (signal !== undefined) this.#killOrphans(rank);
+    if (this.#brokers.size === 0) this.#allEnded.resolve();
     const { exitMode, exitTimeout_ms } = this.#options;
     if (exitMode === "any") this.#exitCode = Math.max(this.#exitCode, code);
     else if (rank === 0) this.#exitCode = code;
