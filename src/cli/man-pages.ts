@@ -13,6 +13,7 @@ import brokerPage from "../../docs/man/flux-broker.md" with { type: "text" };
 import cancelPage from "../../docs/man/flux-cancel.md" with { type: "text" };
 import configPage from "../../docs/man/flux-config.md" with { type: "text" };
 import configArchivePage from "../../docs/man/flux-config-archive.md" with { type: "text" };
+import configFakeResourcesPage from "../../docs/man/flux-config-fake-resources.md" with { type: "text" };
 import configSchedSimplePage from "../../docs/man/flux-config-sched-simple.md" with { type: "text" };
 import dmesgPage from "../../docs/man/flux-dmesg.md" with { type: "text" };
 import envPage from "../../docs/man/flux-env.md" with { type: "text" };
@@ -80,6 +81,7 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   cancel: cancelPage,
   config: configPage,
   "config-archive": configArchivePage,
+  "config-fake-resources": configFakeResourcesPage,
   "config-sched-simple": configSchedSimplePage,
   dmesg: dmesgPage,
   env: envPage,

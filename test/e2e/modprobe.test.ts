@@ -150,3 +150,28 @@ test("commands of others are found and get their words", async () => {
   expect((await box.sh(`flux ${box.dir}/cmd/flux-hello z`)).stdout).toBe("hello z\n");
   if (hasPython) expect((await box.sh(`FLUX_EXEC_PATH=${box.dir}/cmd flux snake --help`)).stdout).toBe("snake ['--help']\n");
 });
+
+describe("[fake-resources]", () => {
+  test("jobs are simulated on nodes that don't exist", async () => {
+    await using box = sandbox();
+    const script = "flux resource list -no '{nnodes} {ncores} {nodelist}' -s free; flux submit --quiet --wait -N100 --setattr=system.exec.test.run_duration=10ms true && flux jobs -ano '{nodelist} {status}'";
+    const { code, stdout, stderr } = await box.flux("start", "--conf=fake-resources.nnodes=100", "--conf=fake-resources.cores-per-node=2", script);
+    expect([code, stderr]).toEqual([0, ""]);
+    expect(stdout).toBe("100 200 fake[0-99]\nfake[0-99] COMPLETED\n");
+  });
+
+  test("with a mistake the instance doesn't start", async () => {
+    await using box = sandbox();
+    const { code, stderr } = await box.flux("start", "--conf=fake-resources.cores-per-node=2", "true");
+    expect(code).not.toBe(0);
+    expect(stderr).toContain("fake-resources: [fake-resources] needs the key nnodes, the number of nodes\n");
+  });
+
+  test.if(hasPython)("R is changed by a function in Python", async () => {
+    await using box = sandbox();
+    const path = file(box, "amender.py", "def amend(R, hwloc_xml=None):\n    print('amending')\n    R['execution']['properties'] = {'fast': '1'}\n    return R\n");
+    const by = async (name: string) => (await box.sh(`PYTHONPATH=${box.dir} flux start --conf=fake-resources.nnodes=2 --conf=fake-resources.amend-r=${name} flux resource list -s free -no {nodelist}:{properties}`)).stdout;
+    expect(await by(path)).toBe("fake0:\nfake1:fast\n");
+    expect(await by("amender:amend")).toBe("fake0:\nfake1:fast\n");
+  });
+});

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { type ModprobeContext, task } from "../../client/modprobe.ts";
 import { beginRun, enterSafeMode } from "../startlog.ts";
 import { type DumpFile, fileToRestore, quoted } from "./dump-file.ts";
+import { fakeResources } from "./fake-resources.ts";
 import { runPrograms } from "./programs.ts";
 import type { RcFile } from "./rc-file.ts";
 
@@ -60,7 +61,7 @@ const cronLoad = task("cron-load", { ranks: "0", after: ["cron"], needs: ["cron"
 });
 
 export const RC1: RcFile = {
-  tasks: [cronLoad, checkRestore, restore, startEvent, checkCleanShutdown, task("run-all-rc1", { after: ["*"] }, () => runPrograms("rc1"))],
+  tasks: [cronLoad, checkRestore, restore, fakeResources, startEvent, checkCleanShutdown, task("run-all-rc1", { after: ["*"] }, () => runPrograms("rc1"))],
   async setup(context: ModprobeContext) {
     const backing = await context.attr("content.backing-module");
     if (backing !== undefined) context.setAlternative("content-backing", backing);
