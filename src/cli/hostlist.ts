@@ -4,7 +4,7 @@ import { parseJobId } from "../formats/fluid.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import { IdSet } from "../formats/idset.ts";
 import { errno, isErrno } from "../message/errno.ts";
-import { fields, str, unpack } from "../message/unpack.ts";
+import { def, fields, str, unpack } from "../message/unpack.ts";
 import { defineCommand, flag, text, UsageError, value, valueOr } from "./command.ts";
 import { withFlux } from "./connect.ts";
 import { integer } from "./options.ts";
@@ -26,12 +26,14 @@ interface HostlistOptions {
   readonly quiet: boolean;
 }
 
+const STDIN_TIMEOUT_S = 15;
+
 export default defineCommand({
   name: "hostlist",
   style: "argparse",
   summary: "fetch, combine and cut lists of hosts",
   usage: "[OPTIONS] [SOURCES...]",
-  details: `Prints a list of hosts made of SOURCES:
+  details: `Prints a list of hosts. SOURCES may include:
   instance     the hosts of this instance
   JOBID        the hosts of a job
   local        the hosts of the job that this runs in, or else of the instance
@@ -70,13 +72,14 @@ Example: flux hostlist -e -d, 'node[0-3]'`,
 
 /** One connection serves all sources that need it; none is made otherwise. */
 async function resolveAll(sources: readonly string[], fallback: boolean): Promise<Hostlist[]> {
-  const kinds = sources.map((word) => ({ word, literal: literalHosts(word) }));
-  if (kinds.every(({ word, literal }) => literal !== undefined || isStdin(word))) {
-    return Promise.all(kinds.map(async ({ literal }) => literal ?? readHosts()));
-  }
-  return withFlux((h) =>
-    Promise.all(kinds.map(async ({ word, literal }) => literal ?? (isStdin(word) ? readHosts() : fromInstance(h, word, fallback)))),
-  );
+  const reader = sources.findIndex(isStdin); // for those after it nothing is left
+  const input = reader < 0 ? new Hostlist() : await readHosts();
+  const known = sources.map((word, index) => {
+    if (!isStdin(word)) return literalHosts(word);
+    return index === reader ? input : new Hostlist();
+  });
+  if (known.every((hosts) => hosts !== undefined)) return known;
+  return withFlux((h) => Promise.all(sources.map(async (word, index) => known[index] ?? fromInstance(h, word, fallback))));
 }
 
 function isStdin(word: string): boolean {
@@ -103,8 +106,28 @@ function jobIdOf(word: string): bigint | undefined {
 
 async function readHosts(): Promise<Hostlist> {
   const hosts = new Hostlist();
-  for (const word of (await Bun.stdin.text()).split(/\s+/)) if (word !== "") hosts.append(word);
+  for (const word of (await readInput()).split(/\s+/)) if (word !== "") hosts.append(word);
   return hosts;
+}
+
+/** All of stdin. Whoever forgot to name a source is told so when nothing comes. */
+async function readInput(): Promise<string> {
+  const timeout_s = Number(process.env["FLUX_HOSTLIST_STDIN_TIMEOUT"] ?? STDIN_TIMEOUT_S);
+  if (!(timeout_s >= 0)) throw new UsageError("FLUX_HOSTLIST_STDIN_TIMEOUT must be a number of seconds");
+  const chunks: Uint8Array[] = [];
+  const { promise: silence, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new UsageError(`timeout after ${timeout_s}s waiting for stdin`)), timeout_s * 1000);
+  const reader = Bun.stdin.stream().getReader();
+  try {
+    for (let part = await Promise.race([reader.read(), silence]); part.value !== undefined; part = await reader.read()) {
+      clearTimeout(timer);
+      chunks.push(part.value);
+    }
+  } finally {
+    clearTimeout(timer);
+    reader.releaseLock();
+  }
+  return Buffer.concat(chunks).toString();
 }
 
 async function fromInstance(h: Flux, word: string, fallback: boolean): Promise<Hostlist> {
@@ -135,7 +158,7 @@ async function availableHosts(h: Flux): Promise<Hostlist> {
 async function jobHosts(h: Flux, word: string, fallback: boolean): Promise<Hostlist> {
   try {
     const answer = await h.rpc("job-list.list-id", { id: parseJobId(word), attrs: ["nodelist"] });
-    return Hostlist.parse(unpack(answer, { job: fields({ nodelist: str }) }).job.nodelist);
+    return Hostlist.parse(unpack(answer, { job: fields({ nodelist: def(str, "") }) }).job.nodelist); // none before it has nodes
   } catch (err) {
     if (isErrno(err, errno.ENOENT) && fallback) return Hostlist.parse(word);
     if (isErrno(err, errno.ENOENT)) throw new UsageError(`job ${word} not found`);

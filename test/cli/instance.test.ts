@@ -213,6 +213,14 @@ test("the owner acts as a user", async () => {
   expect(await collect(start(["ping", "-c1", "0"], "", { FLUX_HANDLE_USERID: "me" }))).toMatchObject({ code: 1, err: expect.stringContaining("FLUX_HANDLE_USERID must be a number") });
 });
 
+test("hostlist of stdin", async () => {
+  expect(await collect(start(["hostlist", "-", "c", "stdin"], "a1 a2\nb\n"))).toEqual(ok("a[1-2],b,c\n"));
+  expect(await flux("hostlist")).toEqual(ok(""));
+  const silent = Bun.spawn([...FLUX, "hostlist"], { env: { ...process.env, FLUX_HOSTLIST_STDIN_TIMEOUT: "0.01" }, stdin: "pipe", stderr: "pipe" });
+  expect(await new Response(silent.stderr).text()).toBe("flux-hostlist: ERROR: timeout after 0.01s waiting for stdin\n");
+  expect(await silent.exited).toBe(1);
+});
+
 test("commands that need no broker", async () => {
   const encode = await flux("R", "encode", "-r0-1", "-c0-3", "-Hn[0-1]", "-pbig:1");
   expect(encode.out).toBe(
