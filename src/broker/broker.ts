@@ -195,8 +195,9 @@ class Broker {
 
   async run(): Promise<number> {
     this.#definePrograms();
-    this.#makeDirectories();
+    // Before there is anything that a signal must not leave behind.
     this.#handleSignals();
+    this.#makeDirectories();
     try {
       return await this.#lifecycle.run();
     } finally {

@@ -157,6 +157,9 @@ interface State {
   failure: PromiseWithResolvers<never>;
   failed: boolean;
   reported: boolean;
+  tasksStarted: boolean;
+  /** Signals that came before all tasks were there: the others get them as they start. */
+  readonly earlySignals: number[];
   raised: boolean;
 }
 
@@ -171,6 +174,7 @@ export function runShell(host: ShellHost, job: Job, makePlugins: (shell: Shell) 
       shell.log(LOG.debug, `forwarding signal ${signum} to tasks`);
       for (const plugin of state.plugins) plugin.kill?.(shell, signum);
       shell.killTasks(signum);
+      if (!state.tasksStarted) state.earlySignals.push(signum);
     },
     abort() {
       fail(state, new ShellExit(1, "the broker has gone"));
@@ -271,6 +275,8 @@ function newState(host: ShellHost, job: Job, makePlugins: (shell: Shell) => JobP
     failure: Promise.withResolvers(),
     failed: false,
     reported: false,
+    tasksStarted: false,
+    earlySignals: [],
     raised: false,
   };
   // A failure while nobody waits for it is kept until the next step looks.
@@ -361,8 +367,10 @@ async function startTasks(state: State): Promise<void> {
       if (prepared !== undefined) await unlessFailed(state, prepared);
     }
     startTask(state, task);
+    for (const signum of state.earlySignals) killTask(state, task, signum);
     for (const plugin of state.plugins) plugin.taskStarted?.(shell, task);
   }
+  state.tasksStarted = true;
   if (shell.tasks.length === 0) tasksDone(state);
   done();
 }
@@ -449,12 +457,13 @@ async function raise(state: State, type: string, severity: number, note: string,
 }
 
 function killTasks(state: State, signum: number): void {
-  const group = state.shell.option("nosetpgrp") === undefined;
-  for (const task of state.shell.tasks) {
-    if (task.child === undefined || task.status !== undefined) continue;
-    if (!group) task.child.kill(signum);
-    else sendSignal(-task.child.pid, signum);
-  }
+  for (const task of state.shell.tasks) killTask(state, task, signum);
+}
+
+function killTask(state: State, task: Task, signum: number): void {
+  if (task.child === undefined || task.status !== undefined) return;
+  if (state.shell.option("nosetpgrp") !== undefined) task.child.kill(signum);
+  else sendSignal(-task.child.pid, signum);
 }
 
 function highestExit(state: State): number {

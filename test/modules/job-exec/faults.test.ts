@@ -66,6 +66,18 @@ test("tasks that ignore SIGTERM get SIGKILL after the kill timeout", async () =>
   expect(job.status()).toBe(137 << 8);
 });
 
+test("a signal that comes before there are tasks is not lost", async () => {
+  // Nothing is killed by force here before the test gives up.
+  lab = await startLab(1, { config: { exec: { "kill-timeout": "10m" } } });
+  for (const turns of [0, 1, 2, 4, 8, 16]) {
+    const job = lab.submit(jobspec(["sleep", "54324"]), [0]);
+    for (let i = 0; i < turns; i++) await Bun.sleep(0);
+    lab.raise(job.id);
+    await job.done;
+    expect(job.status()).not.toBe(0);
+  }
+}, 20_000);
+
 test("a shell that no longer listens is killed with its tasks", async () => {
   lab = await startLab(1, { config: { exec: { "kill-timeout": "50ms" } } });
   const job = lab.submit(jobspec(["sh", "-c", "kill -STOP $PPID; sleep 54325"]), [0]);
