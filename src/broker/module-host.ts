@@ -1,7 +1,7 @@
 // ModuleHost: loads, lists and ends the modules of one broker (RFC 5), each with a handle of its own, and gives every
 // module the methods that all of them have: ping, stats-get, stats-clear, rusage, debug, config-reload, shutdown.
 import type { Flux } from "../client/flux.ts";
-import type { ModuleContext, ModuleDefinition, ModuleHooks } from "../client/module.ts";
+import { type ModuleContext, type ModuleDefinition, type ModuleHooks, NOTHING_TO_DO } from "../client/module.ts";
 import { allowUser, type Methods } from "../client/service.ts";
 import type { JsonObject } from "../formats/json.ts";
 import { errno, FluxError, toFluxError } from "../message/errno.ts";
@@ -73,13 +73,13 @@ export class ModuleHost {
     this.#modules.set(name, entry);
     handle.setCommonMethods(this.#commonMethods(name, entry));
     try {
-      entry.hooks = (await definition.start(handle, context)) ?? {};
+      const started = (await definition.start(handle, context)) ?? {};
+      if (started === NOTHING_TO_DO) return await this.#forget(name, entry);
+      entry.hooks = started;
       entry.state = "running";
       if (!handle.serves(name)) await handle.serve(name, {});
     } catch (err) {
-      handle.close();
-      await gone;
-      this.#modules.delete(name);
+      await this.#forget(name, entry);
       throw toFluxError(err);
     }
   }
@@ -93,10 +93,14 @@ export class ModuleHost {
     try {
       await entry.hooks.stop?.();
     } finally {
-      entry.handle.close();
-      await entry.gone;
-      this.#modules.delete(name);
+      await this.#forget(name, entry);
     }
+  }
+
+  async #forget(name: string, entry: Entry): Promise<void> {
+    entry.handle.close();
+    await entry.gone;
+    this.#modules.delete(name);
   }
 
   has(name: string): boolean {

@@ -43,9 +43,14 @@ export interface ModuleHooks {
   reconfigure?(config: JsonObject): void | Promise<void>;
 }
 
+/** What start() returns where a module has nothing to do: it is gone again, and its load has succeeded. */
+export const NOTHING_TO_DO = Symbol("nothing to do");
+
+type Started = ModuleHooks | typeof NOTHING_TO_DO | void;
+
 export interface ModuleDefinition {
   readonly name: string;
-  start(h: Flux, context: ModuleContext): Promise<ModuleHooks | void> | ModuleHooks | void;
+  start(h: Flux, context: ModuleContext): Promise<Started> | Started;
 }
 
 export function defineModule(definition: ModuleDefinition): ModuleDefinition {

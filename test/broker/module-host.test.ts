@@ -1,6 +1,6 @@
 // What the module host answers for every module: debug flags and message counts, as flux-module(1) asks for them.
 import { expect, test } from "bun:test";
-import { defineModule } from "../../src/client/module.ts";
+import { defineModule, NOTHING_TO_DO } from "../../src/client/module.ts";
 import { errno } from "../../src/message/errno.ts";
 import { type Cluster, startCluster } from "../support/cluster.ts";
 
@@ -69,6 +69,25 @@ test("a module that is removed leaves nobody waiting for an answer", async () =>
     await cluster.brokers[0]?.host.remove("slow");
     await expect(waiting).rejects.toMatchObject({ errno: errno.ENOSYS });
     await expect(streaming).rejects.toMatchObject({ errno: errno.ENOSYS });
+  } finally {
+    await cluster.stop();
+  }
+});
+
+test("a module that has nothing to do leaves its service to brokers above", async () => {
+  const picky = defineModule({
+    name: "picky",
+    async start(h, { rank }) {
+      await h.serve("picky", { where: () => ({ rank }) });
+      return rank > 0 ? NOTHING_TO_DO : undefined;
+    },
+  });
+  const cluster = await startCluster({ size: 2 });
+  try {
+    for (const { host } of cluster.brokers) await host.load(picky);
+    expect(cluster.brokers.map(({ host }) => host.has("picky"))).toEqual([true, false]);
+    expect(await cluster.open(1).rpc("picky.where")).toEqual({ rank: 0 });
+    await cluster.brokers[1]?.host.load(picky);
   } finally {
     await cluster.stop();
   }

@@ -1,6 +1,6 @@
 // The table [ingest] (flux-config-ingest(5)) and the arguments of the module, which override it:
 //
-//   fluid-start=MS  allow-root-jobs  batch-count=N  buffer-size=SIZE
+//   fluid-start=MS  max-fluid-generator-id=RANK  allow-root-jobs  batch-count=N  buffer-size=SIZE
 //   disable-validator  validator-plugins=LIST  validator-args=LIST  frobnicator-plugins=LIST  frobnicator-args=LIST
 import { encodeJson, isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
 import { errno, FluxError } from "../../message/errno.ts";
@@ -15,6 +15,8 @@ export interface StageConfig {
 export interface IngestConfig {
   /** Ids begin at so many milliseconds (an id is about MS * 2^24). */
   readonly fluidStart_ms: number;
+  /** Brokers of higher rank make no ids: an argument only. */
+  readonly generatorMax: number;
   readonly allowRoot: boolean;
   /** Jobs in one batch, however long it takes; 0: those that come together. */
   readonly batchCount: number;
@@ -26,6 +28,9 @@ export interface IngestConfig {
 export const VALIDATORS_DEFAULT: readonly string[] = ["jobspec"];
 export const FROBNICATORS_DEFAULT: readonly string[] = ["defaults", "constraints"];
 const BUFFER_DEFAULT = "10M";
+/** There are 2^14 generators (RFC 19); stock Flux keeps the last 16 for later use. */
+const GENERATORS = 1 << 14;
+const GENERATOR_MAX = GENERATORS - 16 - 1;
 
 /** Throws FluxError EINVAL naming what is wrong. */
 export function parseIngestConfig(config: JsonObject, args: readonly string[]): IngestConfig {
@@ -35,6 +40,7 @@ export function parseIngestConfig(config: JsonObject, args: readonly string[]): 
   const get = (name: string): Json | undefined => over.get(name) ?? ingest[name];
   return {
     fluidStart_ms: milliseconds(get("fluid-start")),
+    generatorMax: generatorMax(over.get("max-fluid-generator-id")),
     allowRoot: over.has("allow-root-jobs"),
     batchCount: batchCount(get("batch-count")),
     buffer_bytes: bufferSize(get("buffer-size") ?? BUFFER_DEFAULT),
@@ -43,7 +49,7 @@ export function parseIngestConfig(config: JsonObject, args: readonly string[]): 
   };
 }
 
-const ARGUMENTS = ["fluid-start", "batch-count", "buffer-size", "validator-plugins", "validator-args", "frobnicator-plugins", "frobnicator-args"];
+const ARGUMENTS = ["fluid-start", "max-fluid-generator-id", "batch-count", "buffer-size", "validator-plugins", "validator-args", "frobnicator-plugins", "frobnicator-args"];
 
 function argumentsOf(args: readonly string[]): Map<string, string> {
   const found = new Map<string, string>();
@@ -80,6 +86,13 @@ function milliseconds(value: Json | undefined): number {
     throw wrong("ingest.fluid-start must be a number of milliseconds below 2^40");
   }
   return start_ms;
+}
+
+function generatorMax(text: string | undefined): number {
+  if (text === undefined) return GENERATOR_MAX;
+  const max = /^\d{1,5}$/.test(text) ? Number(text) : GENERATORS;
+  if (max >= GENERATORS) throw wrong(`Invalid max-fluid-generator-id: '${text}'`);
+  return max;
 }
 
 function batchCount(value: Json | undefined): number {

@@ -7,14 +7,13 @@
 // On the way to its id a job goes through frobnicators and validators: pipeline.ts. Configuration and arguments:
 // ingest-config.ts.
 import type { Flux } from "../../client/flux.ts";
-import { defineModule, type ModuleContext, type ModuleHooks } from "../../client/module.ts";
+import { defineModule, type ModuleContext, type ModuleHooks, NOTHING_TO_DO } from "../../client/module.ts";
 import { DEFERRED } from "../../client/request.ts";
 import { allowUser } from "../../client/service.ts";
 import type { LogLevel } from "../../client/log.ts";
 import { FLAG } from "../../client/jobs.ts";
 import { FluidGenerator, fluidTimestamp_ms } from "../../formats/fluid.ts";
 import type { JsonObject } from "../../formats/json.ts";
-import { errno, FluxError } from "../../message/errno.ts";
 import { jobid, uint, unpack } from "../../message/unpack.ts";
 import type { Clock } from "../../os/clock.ts";
 import { Batches } from "./batch.ts";
@@ -23,14 +22,14 @@ import { type IngestConfig, parseIngestConfig } from "./ingest-config.ts";
 import { Pipeline } from "./pipeline.ts";
 import { checkSubmission } from "./submission.ts";
 
-/** There are 2^14 generators (RFC 19); stock Flux keeps the last 16 for later use. */
-const GENERATOR_MAX = 16384 - 16 - 1;
-
 export default defineModule({
   name: "job-ingest",
-  async start(h, context): Promise<ModuleHooks> {
-    if (context.rank > GENERATOR_MAX) throw new FluxError(errno.EINVAL, `job-ingest can't make job ids on ranks above ${GENERATOR_MAX}`);
+  async start(h, context): Promise<ModuleHooks | typeof NOTHING_TO_DO> {
     let ingest = parseIngestConfig(context.config, context.args);
+    if (context.rank > ingest.generatorMax) {
+      h.log(7, `job-ingest can't make job ids on ranks above ${ingest.generatorMax}: submissions go to a broker nearer to rank 0`);
+      return NOTHING_TO_DO;
+    }
     let pipeline = await createPipeline(h, context.clock, context.config, ingest);
     const fluids = await createGenerator(h, context, ingest.fluidStart_ms);
     const batches = new Batches(h, ingest.batchCount);

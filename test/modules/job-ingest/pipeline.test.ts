@@ -43,6 +43,12 @@ async function pipelineFor(config: JsonObject, args: readonly string[] = []): Pr
 const job = (spec: JsonObject = jobspec()) => ({ jobspec: spec, userid: 1000, urgency: 16, flags: 0 });
 const withValidators = (plugins: readonly string[], more: JsonObject = {}): JsonObject => ({ ingest: { validator: { plugins: [...plugins], ...more } } });
 
+test("the highest rank that makes ids is an argument", () => {
+  const max = (...args: string[]): number => parseIngestConfig({}, args).generatorMax;
+  expect([max(), max("max-fluid-generator-id=2"), max("max-fluid-generator-id=16383")]).toEqual([16367, 2, 16383]);
+  for (const text of ["16384", "1000000", "-1", "x", ""]) expect(() => max(`max-fluid-generator-id=${text}`)).toThrow("Invalid max-fluid-generator-id");
+});
+
 test("without configuration a jobspec is checked and passes unchanged, at once", async () => {
   const pipeline = await pipelineFor({});
   const spec = jobspec();
