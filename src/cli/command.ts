@@ -77,6 +77,8 @@ export interface CommandSpec<S extends OptionSpecs> {
   readonly extend?: () => Promise<Extension>;
   /** Resolves to the exit code. Throw UsageError, FluxError or FormatError for a one-line error and exit code 1. */
   run?(invocation: Invocation<S>): Promise<number> | number;
+  /** For programs only: not in the list of subcommands. */
+  readonly hidden?: boolean;
   readonly subcommands?: readonly CommandSpecAny[];
 }
 
@@ -92,6 +94,7 @@ export interface CommandSpecAny {
   readonly verbatim?: boolean;
   readonly extend?: () => Promise<Extension>;
   run?(invocation: Invocation<OptionSpecs>): Promise<number> | number;
+  readonly hidden?: boolean;
   readonly subcommands?: readonly CommandSpecAny[];
 }
 
@@ -224,7 +227,8 @@ function extendedBy(spec: CommandSpecAny, { options }: Extension): CommandSpecAn
 }
 
 function missingSubcommand(spec: CommandSpecAny, first: string | undefined, path: string): number {
-  const lines = (spec.subcommands ?? []).map((s) => `   ${s.name.padEnd(18)} ${s.summary}`);
+  const shown = (spec.subcommands ?? []).filter((s) => s.hidden !== true);
+  const lines = shown.map((s) => `   ${s.name.padEnd(18)} ${s.summary}`);
   const help = `Usage: ${path} SUBCOMMAND [OPTIONS]\n\n${detailsOf(spec)}\n\nSubcommands:\n${lines.join("\n")}`;
   if (first === "-h" || first === "--help") {
     console.log(help);

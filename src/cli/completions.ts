@@ -36,7 +36,7 @@ function describe(spec: CommandSpecAny, path: string): Completion[] {
   const own = {
     path,
     options: [...longOptions(spec.options ?? {}), "--help"],
-    words: (spec.subcommands ?? []).map((sub) => sub.name),
+    words: (spec.subcommands ?? []).filter((sub) => sub.hidden !== true).map((sub) => sub.name),
   };
   // A command named "help" lists commands as its words.
   const words = path === "flux help" ? Object.keys(COMMANDS).filter((name) => COMMANDS[name]?.hidden !== true) : own.words;

@@ -62,3 +62,13 @@ test("without a terminal, input and output pass through the job's terminal", asy
   expect(stdout).toContain("got typed");
   expect(code).toBe(4);
 });
+
+test("what prints JSON for programs is not shown to people", async () => {
+  expect((await instance.flux(["job", "--help"])).stdout).not.toContain("list");
+  for (const command of ["list", "list-ids", "list-inactive"]) {
+    const tty = terminal(["job", command]);
+    expect(await tty.code).toBe(1);
+    expect(tty.screen).toBe("This is not the command you are looking for. Try flux-jobs(1).\r\n");
+    expect((await instance.flux(["job", command, "--help"])).stdout).toContain(`Usage: flux job ${command}`);
+  }
+});

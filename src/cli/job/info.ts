@@ -1,5 +1,6 @@
 // flux job info, id, last, list, stats, namespace: what is known of jobs.
 import { readFileSync } from "node:fs";
+import { isatty } from "node:tty";
 import { statesByName, STATE, ACTIVE, USERID_ANY } from "../../client/jobs.ts";
 import { formatJobId, JOB_ID_FORMS, type JobIdForm, parseJobId } from "../../formats/fluid.ts";
 import { encodeJson } from "../../formats/json.ts";
@@ -108,9 +109,17 @@ export const last = defineCommand({
   },
 });
 
+/** JSON is for programs: who types this wants to see jobs. */
+function refuseTerminal(): void {
+  if (!isatty(1)) return;
+  writeError("This is not the command you are looking for. Try flux-jobs(1).\n");
+  throw new UsageError("");
+}
+
 export const list = defineCommand({
   name: "list",
   style: "getopt",
+  hidden: true,
   summary: "print jobs as JSON, one a line",
   usage: "[OPTIONS]",
   options: {
@@ -121,6 +130,7 @@ export const list = defineCommand({
     all: flag("-A, --all", "everybody's jobs in all states"),
   },
   async run({ options }) {
+    refuseTerminal();
     const userid = options.all ? USERID_ANY : options.user === undefined ? (process.getuid?.() ?? 0) : await parseUser(options.user);
     const states = options.all || options.allMine ? ACTIVE | STATE.INACTIVE : parseStates(options.states ?? "active");
     return withFlux(async (h) => {
@@ -145,10 +155,12 @@ export function parseStates(words: string): number {
 export const listIds = defineCommand({
   name: "list-ids",
   style: "getopt",
+  hidden: true,
   summary: "print some jobs as JSON, one a line",
   usage: "[OPTIONS] id ...",
   options: { waitState: text("-W, --wait-state STATE", "once they are or have been in this state") },
   async run({ options, args }) {
+    refuseTerminal();
     if (args.length === 0) throw wrongUsage("flux job list-ids [OPTIONS] id ...");
     const state = options.waitState === undefined ? undefined : parseStates(options.waitState);
     const ids = args.map(jobIdArgument);
@@ -167,6 +179,7 @@ export const listIds = defineCommand({
 export const listInactive = defineCommand({
   name: "list-inactive",
   style: "getopt",
+  hidden: true,
   summary: "print inactive jobs as JSON, one a line",
   usage: "[OPTIONS]",
   options: {
@@ -174,6 +187,7 @@ export const listInactive = defineCommand({
     since: value("-s, --since T", "that became inactive since T, in seconds since the epoch", real),
   },
   run({ options }) {
+    refuseTerminal();
     return withFlux(async (h) => {
       const since = options.since === undefined ? {} : { since_s: options.since };
       const rows = await listJobs(h, { attributes: ["all"], max: options.count ?? 0, userid: USERID_ANY, states: STATE.INACTIVE, results: 0, ...since });
