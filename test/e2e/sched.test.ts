@@ -126,3 +126,13 @@ test("a user's scheduler in TypeScript takes over, is reloaded while jobs run, a
   expect((await on.flux(["run", "-N4", "true"])).code).toBe(0);
   expect(await free(on)).toBe("4");
 }, 60_000);
+
+test("log-level=debug tells what jobs are given and give back", async () => {
+  const on = await start(2);
+  await on.flux(["module", "reload", "sched-simple", "log-level=debug"]);
+  const id = await submit(on, "-N2", "-x", "true");
+  await waitEvent(on, id, "clean");
+  const log = await on.sh("until flux dmesg | grep -q '(final)'; do sleep 0.05; done; flux dmesg | grep -o 'sched-simple.debug.*'");
+  const words = log.stdout.split("\n").filter((line) => line.includes(id));
+  expect(words).toEqual([expect.stringMatching(/: alloc: ƒ\w+: rank\[0-1\]\/core/), expect.stringMatching(/: free: ƒ\w+: rank\[0-1\]\/core\S+ \(final\)$/)]);
+});

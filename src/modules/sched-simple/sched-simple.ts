@@ -63,6 +63,7 @@ const FORECAST_CHANGE_S = 1;
 
 const LOG_ERR = 3;
 const LOG_INFO = 6;
+const LOG_DEBUG = 7;
 
 export default defineModule({
   name: "sched-simple",
@@ -137,6 +138,11 @@ class Scheduler {
 
   #log(level: 3 | 4 | 6 | 7, text: string): void {
     if (level <= this.#settings.logLevel) this.#h.log(level, text);
+  }
+
+  /** Made only where somebody wants to read it. */
+  #debug(text: () => string): void {
+    if (this.#settings.logLevel >= LOG_DEBUG) this.#h.log(LOG_DEBUG, text());
   }
 
   /** Acquires the resources, learns who has some of them, and declares itself ready; then follows what changes. */
@@ -289,7 +295,9 @@ class Scheduler {
     const { id, R, final } = req.unpack({ id: jobid, R: opt(obj), final: def(bool, false) });
     const engine = this.#known();
     try {
-      engine.free(id, R && Rset.parse(R), final, this.#now_s);
+      const set = R && Rset.parse(R);
+      engine.free(id, set, final, this.#now_s);
+      this.#debug(() => `free: ${formatJobId(id, "f58")}: ${set === undefined ? "all" : rsetShort(set)}${final ? " (final)" : ""}`);
     } catch (err) {
       // What the job manager says is not what we gave. Ours is the truth: nothing may leak.
       this.#log(LOG_ERR, `free: ${formatJobId(id, "f58")}: ${toFluxError(err).message}`);
@@ -400,6 +408,7 @@ class Scheduler {
         ...(job.ahead === undefined ? {} : { reason_pending: null, jobs_ahead: null }),
       };
       this.#answer(job.reply, { id: job.id, type: SUCCESS, R, annotations: { sched } });
+      this.#debug(() => `alloc: ${formatJobId(job.id, "f58")}: ${summary}`);
     }
   }
 
