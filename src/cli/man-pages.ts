@@ -23,6 +23,7 @@ import fluxPage from "../../docs/man/flux.md" with { type: "text" };
 import getattrPage from "../../docs/man/flux-getattr.md" with { type: "text" };
 import helpPage from "../../docs/man/flux-help.md" with { type: "text" };
 import hostlistPage from "../../docs/man/flux-hostlist.md" with { type: "text" };
+import jobExecOverridePage from "../../docs/man/flux-job-exec-override.md" with { type: "text" };
 import jobFrobnicatorPage from "../../docs/man/flux-job-frobnicator.md" with { type: "text" };
 import jobValidatorPage from "../../docs/man/flux-job-validator.md" with { type: "text" };
 import jobPage from "../../docs/man/flux-job.md" with { type: "text" };
@@ -92,6 +93,7 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   help: helpPage,
   hostlist: hostlistPage,
   job: jobPage,
+  "job-exec-override": jobExecOverridePage,
   "job-frobnicator": jobFrobnicatorPage,
   "job-validator": jobValidatorPage,
   jobs: jobsPage,

@@ -237,3 +237,16 @@ test("commands that need no broker", async () => {
   expect(await flux("keygen", "--name=test", "my.cert")).toEqual(ok(""));
   expect(statSync(join(directory, "my.cert")).mode & 0o777).toBe(0o600);
 });
+
+test("a simulated job starts and ends when it is told to", async () => {
+  const id = (await flux("submit", "--setattr=system.exec.test.override=1", "true")).out.trim();
+  const override = (...words: string[]): Promise<Output> => flux("job-exec-override", ...words);
+  expect(await flux("job", "wait-event", "-qt20", id, "alloc")).toEqual(ok(""));
+  expect(await override("finish", id, "0")).toEqual(failed("flux-job-exec-override: ERROR: finish: Job not running"));
+  expect(await override("start", id)).toEqual(ok(""));
+  expect(await override("start", id)).toEqual(failed("flux-job-exec-override: ERROR: start: Job already running"));
+  expect(await override("finish", id)).toMatchObject({ code: 2, err: expect.stringContaining("required: STATUS") });
+  expect(await override("finish", id, "256")).toEqual(ok(""));
+  expect(await flux("job", "wait-event", "-qt20", id, "clean")).toEqual(ok(""));
+  expect(await flux("jobs", "-no", "{status} {returncode}", id)).toEqual(ok("FAILED 1\n"));
+});
