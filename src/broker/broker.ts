@@ -53,6 +53,8 @@ import { type OverlayService, serveOverlay } from "./services/overlay.ts";
 import { serveRunat, serveShutdown, type ShutdownService } from "./services/runat.ts";
 import { serveService } from "./services/service.ts";
 import { serveStateMachine, type StateMachineService } from "./services/state-machine.ts";
+import { stateNumber } from "./state-machine.ts";
+import { applyTorpidConfig, torpidSettings } from "./torpid.ts";
 import { Tracer } from "./trace.ts";
 import { RC1_DEFAULT, RC3_DEFAULT, setupAttributes, setupTree } from "./setup-attributes.ts";
 
@@ -245,7 +247,8 @@ class Broker {
       connectTimeout_ms: seconds(attrs, "tbon.connect_timeout") * 1000,
       // A launcher has started everybody by now; hosts with a configuration come up in any order, at any time.
       patience_ms: this.#boot.wiring === undefined ? seconds(attrs, "tbon.connect_timeout") * 1000 : Number.POSITIVE_INFINITY,
-      heartbeat: { interval_ms: seconds(attrs, "tbon.torpid_min") * 1000, timeout_ms: seconds(attrs, "tbon.torpid_max") * 1000 },
+      torpid: torpidSettings(attrs),
+      tcpTimeout_ms: seconds(attrs, "tbon.tcp_user_timeout") * 1000,
     });
   }
 
@@ -361,13 +364,15 @@ class Broker {
     await serveRunat(h, this.#programs);
     this.#shutdownService = await serveShutdown(h, this.#log, () => this.#lifecycle.shutdown());
     this.#stateService = await serveStateMachine(h, this.#lifecycle.machine);
-    this.#overlayService = await serveOverlay(h, this.#overlay, this.#topology, rank, realClock, tracer);
+    this.#overlayService = await serveOverlay(h, this.#router, this.#overlay, this.#topology, rank, realClock, tracer);
     this.#configStore = await serveConfig(h, {
       rank,
       initial: this.#config,
       path: this.#attrs.get("config.path"),
       apply: async (config) => {
         accessRules(config);
+        // What a broker was started with goes before the configuration that it finds.
+        if (stateNumber(this.#lifecycle.state) > stateNumber("config-sync")) this.#overlay.torpid = applyTorpidConfig(this.#attrs, config);
         await this.#host.reconfigure(config);
       },
     });

@@ -103,6 +103,12 @@ export class Router {
     this.#owner = options.owner ?? process.getuid?.() ?? 0;
   }
 
+  /** Requests that went over links and are not answered yet. */
+  openRequests(over: "parent" | "children"): number {
+    const links = [...this.#peers.values()].filter((link) => (link === this.#parent) === (over === "parent"));
+    return links.reduce((sum, { tracker }) => sum + tracker.size, 0);
+  }
+
   get eventSequence(): number {
     return this.#eventSequence;
   }
@@ -191,7 +197,7 @@ export class Router {
   /** The link broke: whoever waits for an answer over it gets EHOSTUNREACH. */
   #dropPeer(state: PeerState): void {
     this.#peers.delete(state.peer.id);
-    const error = new FluxError(errno.EHOSTUNREACH, `lost the connection to broker ${state.peer.rank}`);
+    const error = new FluxError(errno.EHOSTUNREACH, `No route to host: lost the connection to broker ${state.peer.rank}`);
     for (const request of state.tracker.takeAll()) this.#routeError(request, error);
   }
 
@@ -266,7 +272,7 @@ export class Router {
     const service = skipLocal ? undefined : this.#services.get(request.service);
     if (service !== undefined) return this.#deliverRequest(service, request);
     if (!toRank && this.#parent !== undefined) return this.#sendRequest(this.#parent, request);
-    if (!toRank && this.rank !== 0) return this.#refuse(request, new FluxError(errno.EHOSTUNREACH, "the broker is not connected to its parent"));
+    if (!toRank && this.rank !== 0) return this.#refuse(request, new FluxError(errno.EHOSTUNREACH, "No route to host: the upstream broker is offline"));
     if (skipLocal) return this.#refuse(request, new FluxError(errno.EHOSTUNREACH, "nothing is upstream of rank 0"));
     this.#refuse(request, new FluxError(errno.ENOSYS, `No service matching ${request.topic} is registered`));
   }
@@ -278,7 +284,7 @@ export class Router {
       return this.#refuse(request, new FluxError(errno.EHOSTUNREACH, `no rank ${target} in an instance of size ${this.topology.size}`));
     }
     const next = this.#nextHop(target);
-    if (next === undefined) return this.#refuse(request, new FluxError(errno.EHOSTUNREACH, `broker ${target} is offline`));
+    if (next === undefined) return this.#refuse(request, new FluxError(errno.EHOSTUNREACH, `No route to host: broker ${target} is offline`));
     this.#sendRequest(next, request);
   }
 

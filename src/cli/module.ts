@@ -7,6 +7,7 @@ import { errno, FluxError, isErrno, toFluxError } from "../message/errno.ts";
 import { arr, def, fields, int, str, unpack } from "../message/unpack.ts";
 import { defineCommand, flag, optional, text, UsageError, value } from "./command.ts";
 import { explain, withFlux } from "./connect.ts";
+import { TRACE_OPTIONS, traceModules } from "./message-trace.ts";
 import { real } from "./options.ts";
 import { print, wrongUsage } from "./output.ts";
 
@@ -245,15 +246,10 @@ const trace = defineCommand({
   summary: "show the messages of modules as they pass",
   usage: "[OPTIONS] [module...]",
   options: {
-    full: flag("-f, --full", "show payloads"),
+    ...TRACE_OPTIONS,
     topic: text("-T, --topic GLOB", "only topics like this"),
-    type: text("-t, --type TYPE,...", "only these: request, response, event, control"),
-    color: optional("-L, --color [WHEN]", "colours: always (default if WHEN is left out), never or auto (default)", "always"),
-    human: flag("-H, --human", "times for people"),
-    delta: flag("-d, --delta", "with --human, the time since the message before"),
   },
   async run({ options, args }) {
-    const { traceModules } = await import("./module-trace.ts");
     return withFlux((h) => traceModules(h, args, options));
   },
 });

@@ -6,10 +6,11 @@ import { IdSet } from "../formats/idset.ts";
 import type { JsonObject } from "../formats/json.ts";
 import { errno, FluxError } from "../message/errno.ts";
 import { arr, fields, num, obj, opt, str, uint, unpack } from "../message/unpack.ts";
-import { defineCommand, flag, optional, text, UsageError, valueOr } from "./command.ts";
+import { defineCommand, flag, optional, text, UsageError, value, valueOr } from "./command.ts";
 import { explain, withFlux } from "./connect.ts";
+import { TRACE_OPTIONS, traceOverlay } from "./message-trace.ts";
 import { integer, seconds } from "./options.ts";
-import { COLOR, print, wantsColor, wrongUsage } from "./output.ts";
+import { COLOR, print, printError, wantsColor, wrongUsage } from "./output.ts";
 
 const STATES = ["full", "partial", "offline", "degraded", "lost"] as const;
 const DEFAULT_COLOR = "\x1b[39m";
@@ -307,7 +308,7 @@ const parentof = defineCommand({
     if (word === undefined || args.length !== 1) throw wrongUsage("flux overlay parentof RANK");
     if (!/^\d+$/.test(word)) throw new UsageError(`'${word}' is not a rank`);
     return withFlux(async (h) => {
-      const tree = treeOf(await explain("overlay.topology", h.rpc("overlay.topology", { rank: 0 }, { nodeid: 0 })));
+      const tree = await wholeTree(h);
       const rank = Number(word);
       if (find(tree, rank) === undefined) throw new UsageError(`${rank} is not a valid rank in this instance`);
       const parent = parentOf(tree, rank);
@@ -327,9 +328,96 @@ function parentOf(tree: TreeNode, rank: number): number | undefined {
   return undefined;
 }
 
+const disconnect = defineCommand({
+  name: "disconnect",
+  style: "getopt",
+  summary: "cut a branch off the tree",
+  usage: "[OPTIONS] TARGET",
+  options: { parent: value("-r, --parent NODEID", "the rank above it, if the tree is not to be asked", integer(0)) },
+  async run({ options, args }) {
+    const [target] = args;
+    if (target === undefined || args.length > 1) throw new UsageError("TARGET is required");
+    return withFlux(async (h) => {
+      const hosts = Hostlist.parse(await h.attr("hostlist"));
+      const rank = /^\d+$/.test(target) ? Number(target) : hosts.find(target);
+      if (rank < 0) throw new UsageError("TARGET must be a valid rank or hostname");
+      const parent = options.parent ?? parentOf(await wholeTree(h), rank);
+      if (parent === undefined) throw new UsageError(`${target} has no parent`);
+      const nameOf = (r: number): string => hosts.slice(IdSet.of(r)).toString();
+      printError(`flux-overlay: asking ${nameOf(parent)} (rank ${parent}) to disconnect child ${nameOf(rank)} (rank ${rank})`);
+      await explain("overlay.disconnect-subtree", h.rpc("overlay.disconnect-subtree", { rank }, { nodeid: parent }), true);
+      return 0;
+    });
+  },
+});
+
+const errors = defineCommand({
+  name: "errors",
+  style: "getopt",
+  summary: "list brokers that were lost, and why",
+  usage: "[OPTIONS]",
+  options: { timeout: valueOr("-t, --timeout FSD", "wait so long for each answer; 0 is without limit (default 0.5s)", seconds, 0.5) },
+  async run({ options, args }) {
+    if (args.length > 0) throw wrongUsage("flux overlay errors [OPTIONS]");
+    return withFlux(async (h) => {
+      const hosts = Hostlist.parse(await h.attr("hostlist"));
+      const found = new Map<string, IdSet>();
+      const add = (error: string, ranks: Iterable<number>): void => {
+        const ids = found.get(error) ?? new IdSet();
+        for (const rank of ranks) ids.add(rank);
+        found.set(error, ids);
+      };
+      await gatherErrors(h, await wholeTree(h), options.timeout, add);
+      print(...[...found].map(([error, ranks]) => `${hosts.slice(ranks).toString()}: ${error}`));
+      return 0;
+    });
+  },
+});
+
+/** Asks every broker that can be reached what has become of its children. */
+async function gatherErrors(h: Flux, branch: TreeNode, timeout_s: number, add: (error: string, ranks: Iterable<number>) => void): Promise<void> {
+  const limit = timeout_s === 0 ? {} : { timeout_ms: timeout_s * 1000 };
+  let children: readonly { rank: number; status: string; error: string | undefined }[];
+  try {
+    ({ children } = unpack(await h.rpc("overlay.health", undefined, { nodeid: branch.rank, ...limit }), { children: arr(fields({ rank: uint, status: str, error: opt(str) })) }));
+  } catch (err) {
+    if (!(err instanceof FluxError)) throw err;
+    return add(err.message, [branch.rank]);
+  }
+  await Promise.all(
+    children.map(async ({ rank, status: state, error }) => {
+      const below = find(branch, rank) ?? { rank, children: [] };
+      if (state === "lost") return add(error ?? "unknown error", ranksIn(below));
+      if (state === "offline") return error === undefined || error === "" ? undefined : add(error, [rank]);
+      if (below.children.length > 0) await gatherErrors(h, below, timeout_s, add);
+    }),
+  );
+}
+
+function ranksIn(branch: TreeNode): number[] {
+  return [branch.rank, ...branch.children.flatMap(ranksIn)];
+}
+
+async function wholeTree(h: Flux): Promise<TreeNode> {
+  return treeOf(await explain("overlay.topology", h.rpc("overlay.topology", { rank: 0 }, { nodeid: 0 })));
+}
+
+const trace = defineCommand({
+  name: "trace",
+  style: "getopt",
+  summary: "show the messages between this broker and its neighbours",
+  usage: "[OPTIONS] [TOPIC-GLOB]",
+  options: { rank: value("-r, --rank NODEID", "only those to and from this neighbour", integer(0)), ...TRACE_OPTIONS },
+  async run({ options, args }) {
+    const [topic] = args;
+    if (args.length > 1) throw wrongUsage("flux overlay trace [OPTIONS] [TOPIC-GLOB]");
+    return withFlux((h) => traceOverlay(h, options.rank, { ...options, topic }));
+  },
+});
+
 export default defineCommand({
   name: "overlay",
   style: "getopt",
   summary: "show the tree of brokers and its state",
-  subcommands: [status, lookup, parentof],
+  subcommands: [status, errors, lookup, parentof, disconnect, trace],
 });

@@ -48,7 +48,7 @@ async function node(rank: number, size: number, options: { version?: string } = 
     hostOf: (r) => `host${r}`,
     welcome: () => ({ hello: rank }),
     connectTimeout_ms: 500,
-    heartbeat: { interval_ms: 1000, timeout_ms: 5000 },
+    torpid: { min_ms: 1000, max_ms: 5000 },
   });
   const note = (event: string): void => {
     events.push(event);
@@ -142,6 +142,17 @@ test("a child that says goodbye is offline, one that breaks is lost, and nobody 
   expect(parent.overlay.status).toBe("degraded");
   await child.happened("parent lost");
   await expect(parent.h.rpc("echo.back", undefined, { nodeid: 1 })).rejects.toMatchObject({ errno: errno.EHOSTUNREACH });
+  await child.overlay.close();
+  await parent.overlay.close();
+});
+
+test("a child that cuts itself off says why", async () => {
+  using dir = directory();
+  const { parent, child } = await pair(dir.path);
+  child.overlay.disconnectParent("no heartbeat for 1s");
+  await child.happened("parent lost");
+  await parent.happened("1 lost");
+  expect(parent.overlay.children.get(1)?.error).toContain("no heartbeat for 1s");
   await child.overlay.close();
   await parent.overlay.close();
 });

@@ -114,12 +114,13 @@ describe("a broker is lost", () => {
     process.kill(brokerPid(box.dir, 1), "SIGKILL");
     const [ping, exec, attached] = await Promise.all(waiting);
     expect([ping?.code, ping?.stderr]).toEqual([1, "flux-ping: 1!broker.ping: No route to host\n"]);
-    expect([exec?.code, exec?.stderr]).toEqual([68, "flux-exec: Error: rank 1: sleep: lost the connection to broker 1\n"]);
+    expect([exec?.code, exec?.stderr]).toEqual([68, "flux-exec: Error: rank 1: sleep: No route to host: lost the connection to broker 1\n"]);
     expect(attached?.stderr).toMatch(/job.exception \S+ type=exec severity=0 node failure on \S+ \(rank 1\)/);
     expect(attached?.code).toBe(1);
     // Rank 3 was below rank 1.
     for (const rank of ["1", "3"]) expect((await flux("ping", "-c1", "-r", rank, "broker")).stderr).toContain("No route to host");
     expect((await flux("overlay", "status")).stdout).toMatch(/degraded[^]*1 \S+: lost[^]*3 \S+: lost[^]*2 \S+: full/);
+    expect((await flux("overlay", "errors")).stdout).toMatch(/^\S+: \S.*\n$/);
     expect((await flux("resource", "status", "-s", "offline", "-no", "{ranks}")).stdout).toBe("1,3\n");
     expect((await flux("jobs", "-no", "{state}", elsewhere)).stdout.trim()).toBe("RUN");
     expect((await flux("jobs", "-no", "{state} {result}", there)).stdout.trim()).toBe("INACTIVE FAILED");
@@ -131,9 +132,9 @@ describe("a broker is lost", () => {
     await box.nothingLeft();
   });
 
-  test("stopped: it counts as lost when it has been silent for long", async () => {
+  test("stopped: it gets no jobs after a while, and counts as lost when it has been silent for long", async () => {
     await using box = sandbox();
-    const timing = ["-Stbon.torpid_min=500ms", "-Stbon.torpid_max=2s", "--test-exit-timeout=1h"];
+    const timing = ["-Stbon.torpid_min=100ms", "-Stbon.torpid_max=300ms", "--test-exit-timeout=1h"];
     const instance = box.start("start", "-s2", ...timing, "echo URI=$FLUX_URI; while ! test -e $TMPDIR/end; do sleep 0.05; done; rm $TMPDIR/end");
     const flux = await attach(box, instance);
     process.kill(brokerPid(box.dir, 1), "SIGSTOP");
@@ -141,6 +142,25 @@ describe("a broker is lost", () => {
     expect([ping.code, exec.code]).toEqual([1, 68]);
     expect(ping.stderr).toContain("No route to host");
     expect((await flux("run", "-N1", "echo", "on")).stdout).toBe("on\n");
+    await Bun.write(join(box.dir, "end"), "");
+    await instance.finished;
+    await box.nothingLeft();
+  });
+
+  test("cut off by the administrator: it ends, and flux overlay tells why", async () => {
+    await using box = sandbox();
+    const instance = box.start("start", "--test-size=2", "--test-exit-mode=leader", "echo URI=$FLUX_URI; while ! test -e $TMPDIR/end; do sleep 0.05; done; rm $TMPDIR/end");
+    const flux = await attach(box, instance);
+    const trace = box.start("overlay", "trace", "--rank=1", "--color=never", "broker.ping");
+    const pings = box.start("ping", "-r", "1", "-i", "0.05", "broker");
+    await trace.saw("broker.ping");
+    for (const { child } of [trace, pings]) child.kill("SIGTERM");
+    await Promise.all([trace.finished, pings.finished]);
+    expect((await flux("overlay", "disconnect", "0")).stderr).toBe("flux-overlay: 0 has no parent\n");
+    expect(await flux("overlay", "errors")).toMatchObject({ code: 0, stdout: "" });
+    expect((await flux("overlay", "disconnect", "1")).stderr).toMatch(/asking \S+ \(rank 0\) to disconnect child \S+ \(rank 1\)/);
+    expect((await flux("overlay", "status", "--wait=degraded")).code).toBe(0);
+    expect((await flux("overlay", "errors")).stdout).toMatch(/^\S+: administrative disconnect\n$/);
     await Bun.write(join(box.dir, "end"), "");
     await instance.finished;
     await box.nothingLeft();

@@ -3,7 +3,7 @@
 import type { ModuleEntry } from "./task.ts";
 
 export const MODULE_TABLE: readonly ModuleEntry[] = [
-  { name: "heartbeat", ranks: "0" },
+  { name: "heartbeat" },
   { name: "cron", ranks: "0", requires: ["heartbeat"], args: ["sync=heartbeat.pulse"] },
   { name: "content", requires: ["heartbeat", "content-backing"] },
   { name: "content-sqlite", ranks: "0", after: ["content"], provides: ["content-backing"] },

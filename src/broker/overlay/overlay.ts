@@ -23,8 +23,11 @@ import {
 import { ROLE_OWNER } from "../../message/roles.ts";
 import { str, uint, unpack } from "../../message/unpack.ts";
 import type { Clock } from "../../os/clock.ts";
-import { connect, type Keypair, listen, type ZmtpConnection, type ZmtpListener } from "../../transport/zmtp/mod.ts";
+import { setTcpUserTimeout } from "../../os/tcp.ts";
+import { connect, type HeartbeatSettings, type Keypair, listen, systemClock, type ZmtpConnection, type ZmtpListener } from "../../transport/zmtp/mod.ts";
+import type { TorpidSettings } from "../torpid.ts";
 import type { Peer, Router } from "../router.ts";
+import { TorpidWatch, type WatchedChild } from "./torpid-watch.ts";
 import { fromPieces, toPieces } from "./pieces.ts";
 import type { Card } from "./card.ts";
 import { type Child, Children, isOnline, SUBTREE_STATUS, type SubtreeStatus, subtreeStatusOf } from "./children.ts";
@@ -60,7 +63,9 @@ export interface OverlayOptions {
   readonly connectTimeout_ms: number;
   /** How long the parent may take to be there at all. Default: connectTimeout_ms. */
   readonly patience_ms?: number;
-  readonly heartbeat: { readonly interval_ms: number; readonly timeout_ms: number };
+  readonly torpid: TorpidSettings;
+  /** How long sent bytes may stay unacknowledged on a TCP connection, before its host is taken for dead; 0: the system's limit. */
+  readonly tcpTimeout_ms?: number;
 }
 
 export interface OverlayEvents {
@@ -99,6 +104,9 @@ export class Overlay {
   #closedToChildren: string | undefined;
   #closing = false;
   #endPause: () => void = () => {};
+  /** Shared by all connections. */
+  readonly #heartbeat: HeartbeatSettings;
+  readonly #torpidWatch: TorpidWatch | undefined;
 
   constructor(options: OverlayOptions) {
     this.#options = options;
@@ -106,6 +114,19 @@ export class Overlay {
     this.children = new Children(options.childRanks, now_ms);
     this.#status = this.children.subtreeStatus();
     this.#statusSince_ms = now_ms;
+    this.#heartbeat = heartbeatOf(options.torpid);
+    if (options.childRanks.length === 0) return;
+    this.#torpidWatch = new TorpidWatch({
+      clock: options.clock,
+      settings: options.torpid,
+      children: () => this.#watchedChildren(),
+      changed: (rank, isTorpid) => this.#setTorpid(rank, isTorpid),
+    });
+  }
+
+  set torpid(settings: TorpidSettings) {
+    Object.assign(this.#heartbeat, heartbeatOf(settings));
+    if (this.#torpidWatch !== undefined) this.#torpidWatch.settings = settings;
   }
 
   get status(): SubtreeStatus {
@@ -131,7 +152,7 @@ export class Overlay {
       // Every key may connect; hello() is where the key is held against the one the rank published.
       security: { kind: "curve", serverKey: this.#options.keypair, authorize: () => true },
       limits: LIMITS,
-      heartbeat: this.#heartbeat(),
+      heartbeat: this.#heartbeat,
       onPeer: (connection) => this.#greet(connection),
       onRefused: (reason, address) => this.#options.log(7, `overlay: connection from ${address} came to nothing: ${reason}`),
     });
@@ -166,6 +187,7 @@ export class Overlay {
       connection.close();
       throw err;
     }
+    this.#limitUnacknowledged(connection);
     const { uuid } = unpack(answer.payload, { uuid: str });
     const peer: Peer = {
       id: uuid,
@@ -195,7 +217,7 @@ export class Overlay {
           socketType: "DEALER",
           security: { kind: "curve", keypair, serverPublicKey },
           limits: LIMITS,
-          heartbeat: this.#heartbeat(),
+          heartbeat: this.#heartbeat,
           timeout_ms: Math.max(1000, Math.min(connectTimeout_ms, left_ms)),
         });
       } catch (err) {
@@ -252,6 +274,10 @@ export class Overlay {
     this.#events.parentLost(reason);
   }
 
+  disconnectParent(reason: string): void {
+    this.#parent?.connection.destroy(reason);
+  }
+
   // ---- the children
 
   #greet(connection: ZmtpConnection): void {
@@ -299,6 +325,7 @@ export class Overlay {
     const { router } = this.#options;
     this.#links.get(rank)?.connection.destroy("another broker with this rank has joined");
     this.#childGone(rank, this.#links.get(rank), new FluxError(errno.ECONNRESET, "it has joined anew"));
+    this.#limitUnacknowledged(connection);
     const link: ChildLink = { connection, saidGoodbye: false };
     const peer: Peer = {
       id: uuid,
@@ -342,6 +369,7 @@ export class Overlay {
     if (child === undefined || (child.status === status && child.error === error)) return;
     child.status = status;
     child.error = error;
+    if (!isOnline(child)) child.torpid = false;
     child.since_ms = this.#options.clock.monotonic_ms();
     this.#events.childChanged(child);
     const own = this.children.subtreeStatus();
@@ -380,6 +408,7 @@ export class Overlay {
   /** Ends everything that is left. */
   async close(): Promise<void> {
     this.#closing = true;
+    this.#torpidWatch?.stop();
     this.#endPause();
     this.goodbye();
     for (const connection of this.#greeting) connection.destroy("the broker ends");
@@ -403,10 +432,39 @@ export class Overlay {
     }
   }
 
-  #heartbeat(): { interval_ms: number; timeout_ms: number; ttl_ms: number } {
-    const { interval_ms, timeout_ms } = this.#options.heartbeat;
-    return { interval_ms, timeout_ms, ttl_ms: 0 };
+  /** A host that is dead or cut off is known sooner than one that is only silent. */
+  #limitUnacknowledged(connection: ZmtpConnection): void {
+    const { tcpTimeout_ms, log } = this.#options;
+    if (tcpTimeout_ms === undefined || connection.peerAddress.startsWith("/")) return;
+    try {
+      setTcpUserTimeout(connection.fd, tcpTimeout_ms);
+    } catch (err) {
+      log(7, `overlay: ${connection.peerAddress}: ${toFluxError(err).message}`);
+    }
   }
+
+  *#watchedChildren(): Generator<WatchedChild> {
+    const now_ms = systemClock.now_ms();
+    for (const [rank, { connection }] of this.#links) {
+      const child = this.children.get(rank);
+      if (child !== undefined) yield { rank, silent_ms: now_ms - connection.lastReceived_ms, isTorpid: child.torpid };
+    }
+  }
+
+  #setTorpid(rank: number, isTorpid: boolean): void {
+    const child = this.children.get(rank);
+    if (child === undefined || child.torpid === isTorpid) return;
+    child.torpid = isTorpid;
+    this.#options.log(3, `overlay: ${this.#options.hostOf(rank)} (rank ${rank}) ${isTorpid ? "is torpid: nothing has come from it for long" : "is heard again"}`);
+    this.#events.childChanged(child);
+  }
+}
+
+/** After so many times torpid_max, a silent neighbour is given up. */
+const LOST_AFTER = 10;
+
+function heartbeatOf({ min_ms, max_ms }: TorpidSettings): HeartbeatSettings {
+  return { interval_ms: min_ms, timeout_ms: max_ms === 0 ? Number.POSITIVE_INFINITY : max_ms * LOST_AFTER, ttl_ms: 0 };
 }
 
 const LIMITS = { max_message_bytes: MESSAGE_MAX_BYTES, max_queue_bytes: QUEUE_MAX_BYTES, max_queue_messages: 1_000_000 };

@@ -4,6 +4,7 @@
 //   overlay.topology { rank }  → { rank, size, children: [the same] }
 //   overlay.monitor            a stream of { rank, status, torpid }, one for each child that changes
 //   overlay.disconnect-subtree { rank }
+//   overlay.disconnect-parent  { reason }, which ends this broker and all below it
 //   overlay.trace              see trace.ts
 //   overlay.stats-get
 import type { Flux } from "../../client/flux.ts";
@@ -11,10 +12,11 @@ import { DEFERRED, type Request } from "../../client/request.ts";
 import { allowUser } from "../../client/service.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError } from "../../message/errno.ts";
-import { uint } from "../../message/unpack.ts";
+import { str, uint } from "../../message/unpack.ts";
 import type { Clock } from "../../os/clock.ts";
 import { type Child, isOnline } from "../overlay/children.ts";
 import type { Overlay } from "../overlay/overlay.ts";
+import type { Router } from "../router.ts";
 import type { Tracer } from "../trace.ts";
 import { childrenOf, descendantsOf, type Topology } from "../overlay/topology.ts";
 
@@ -23,7 +25,7 @@ export interface OverlayService {
   statusChanged(): void;
 }
 
-export async function serveOverlay(h: Flux, overlay: Overlay, topology: Topology, rank: number, clock: Clock, tracer: Tracer): Promise<OverlayService> {
+export async function serveOverlay(h: Flux, router: Router, overlay: Overlay, topology: Topology, rank: number, clock: Clock, tracer: Tracer): Promise<OverlayService> {
   const healthStreams = new Set<Request>();
   const monitors = new Set<Request>();
   const keep = (set: Set<Request>, req: Request): void => {
@@ -64,13 +66,14 @@ export async function serveOverlay(h: Flux, overlay: Overlay, topology: Topology
       tracer.add("overlay", req);
       return DEFERRED;
     },
+    "disconnect-parent": (req) => overlay.disconnectParent(req.unpack({ reason: str }).reason),
     "disconnect-subtree": (req) => overlay.disconnectChild(req.unpack({ rank: uint }).rank),
     "stats-get": allowUser(() => ({
       "child-count": overlay.children.count,
       "child-connected": overlay.children.onlineCount,
       "parent-count": overlay.isConnectedToParent ? 1 : 0,
-      "parent-rpc": 0,
-      "child-rpc": 0,
+      "parent-rpc": router.openRequests("parent"),
+      "child-rpc": router.openRequests("children"),
       interthread: { sendq: 0, recvq: 0 },
     })),
   });

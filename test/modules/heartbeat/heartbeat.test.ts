@@ -1,5 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import heartbeat from "../../../src/modules/heartbeat/heartbeat.ts";
+import type { JsonObject } from "../../../src/formats/json.ts";
+import { str } from "../../../src/message/unpack.ts";
 import { type Cluster, startCluster } from "../../support/cluster.ts";
 
 let cluster: Cluster | undefined;
@@ -33,4 +35,12 @@ test("bad settings are refused", async () => {
   await expect(start({}, "else")).rejects.toThrow("else: unknown option");
   cluster = await start({ period: "1h", timeout: "infinity" });
   expect(await cluster.open().rpc("heartbeat.stats-get")).toMatchObject({ period: 3600, timeout: -1, count: 1 });
+});
+
+test("a rank that misses the pulse for too long cuts itself off", async () => {
+  cluster = await startCluster({ size: 2, modules: [heartbeat], config: { heartbeat: { period: "10ms", timeout: "50ms" } } });
+  const { promise, resolve } = Promise.withResolvers<JsonObject>();
+  await cluster.open(1).serve("overlay", { "disconnect-parent": (req) => resolve(req.unpack({ reason: str })) });
+  await cluster.brokers[0]?.host.remove("heartbeat");
+  expect(await promise).toEqual({ reason: expect.stringMatching(/^no heartbeat for /) });
 });

@@ -1,12 +1,19 @@
-// The lines of `flux module trace`: one a message that a module sends or receives ("module.trace" streams them).
+// The lines of `flux module trace` and `flux overlay trace`: one a message that a module, or a neighbour in the tree of brokers,
+// sends or receives ("module.trace" and "overlay.trace" stream them).
 import type { Flux } from "../client/flux.ts";
+import type { JsonObject } from "../formats/json.ts";
 import { errnoName } from "../message/errno.ts";
 import { MSG_CONTROL, MSG_EVENT, MSG_REQUEST, MSG_RESPONSE } from "../message/message.ts";
-import { int, num, opt, str, uint, unpack } from "../message/unpack.ts";
-import { UsageError } from "./command.ts";
+import { def, fields, int, num, opt, str, uint } from "../message/unpack.ts";
+import { flag, optional, text, UsageError } from "./command.ts";
 import { explained } from "./connect.ts";
 import { humanTimes, isoTime } from "./human-time.ts";
 import { COLOR, print, wantsColor } from "./output.ts";
+
+const ENTRY = fields({ timestamp: num, prefix: str, name: opt(str), rank: def(uint, 0), type: int, topic: str, payload_size: uint, errnum: opt(int), errstr: opt(str) });
+type Entry = ReturnType<typeof ENTRY>;
+/** In place of a rank: all of them. */
+const NODEID_ANY = 0xffffffff;
 
 export interface TraceOptions {
   readonly full: boolean;
@@ -27,23 +34,41 @@ const COLORS: Readonly<Record<number, string>> = {
 };
 const FAILED = COLOR.bold + COLOR.red;
 
-/** Prints until the stream or the process ends. */
-export async function traceModules(h: Flux, names: readonly string[], options: TraceOptions): Promise<number> {
+/** The options that `module trace` and `overlay trace` have in common. */
+export const TRACE_OPTIONS = {
+  full: flag("-f, --full", "show payloads"),
+  type: text("-t, --type TYPE,...", "only these: request, response, event, control"),
+  color: optional("-L, --color [WHEN]", "colours: always (default if WHEN is left out), never or auto (default)", "always"),
+  human: flag("-H, --human", "times for people"),
+  delta: flag("-d, --delta", "with --human, the time since the message before"),
+} as const;
+
+/** Prints what modules send and receive until the stream or the process ends. */
+export function traceModules(h: Flux, names: readonly string[], options: TraceOptions): Promise<number> {
+  const width = Math.max(0, ...names.map((n) => n.length));
+  return trace(h, "module.trace", { names }, options, ({ name, prefix }) => `${(name ?? "").padStart(width)} ${prefix}`);
+}
+
+/** The same of messages between this broker and its neighbours, or only one of them. */
+export function traceOverlay(h: Flux, rank: number | undefined, options: TraceOptions): Promise<number> {
+  return trace(h, "overlay.trace", { nodeid: rank ?? -1 }, options, ({ prefix, rank: peer }) => `${prefix} ${peer === NODEID_ANY ? "*" : peer}`);
+}
+
+async function trace(h: Flux, topic: string, target: JsonObject, options: TraceOptions, label: (entry: Entry) => string): Promise<number> {
   if (options.delta && !options.human) throw new UsageError("--delta can only be used with --human");
-  const request = { typemask: typeMask(options.type), topic_glob: options.topic ?? "*", names, full: options.full };
+  const request = { ...target, typemask: typeMask(options.type), topic_glob: options.topic ?? "*", full: options.full };
   const color = wantsColor(options.color);
   const paint = (code: string, text: string): string => (color ? `${code}${text}${COLOR.reset}` : text);
   const times = humanTimes(options.delta);
-  const width = Math.max(0, ...names.map((n) => n.length));
   try {
-    for await (const payload of h.stream("module.trace", request)) {
-      const { timestamp, text, code } = describe(payload, width);
+    for await (const payload of h.stream(topic, request)) {
+      const { timestamp, text: shown, code } = describe(payload, label);
       const time = options.human ? times(timestamp) : { text: isoTime(timestamp, 3, false), isBreak: false };
       const stamp = paint(time.isBreak ? COLOR.bold + COLOR.green : COLOR.green, time.text);
-      print(`${stamp} ${options.human ? " " : ""}${paint(code, text)}`);
+      print(`${stamp} ${options.human ? " " : ""}${paint(code, shown)}`);
     }
   } catch (err) {
-    throw explained("module.trace", err, true);
+    throw explained(topic, err, true);
   }
   return 0;
 }
@@ -59,20 +84,11 @@ function typeMask(types: string | undefined): number {
   return mask;
 }
 
-function describe(payload: Parameters<typeof unpack>[0], width: number): { timestamp: number; text: string; code: string } {
-  const entry = unpack(payload, {
-    timestamp: num,
-    prefix: str,
-    name: str,
-    type: int,
-    topic: str,
-    payload_size: uint,
-    errnum: opt(int),
-    errstr: opt(str),
-  });
+function describe(payload: JsonObject, label: (entry: Entry) => string): { timestamp: number; text: string; code: string } {
+  const entry = ENTRY(payload, "record");
   const errnum = entry.errnum ?? 0;
   const result = entry.type !== MSG_RESPONSE ? "" : ` ${errnum === 0 ? "success" : (errnoName(errnum) ?? `errno ${errnum}`)}`;
-  const head = `${entry.name.padStart(width)} ${entry.prefix} ${SIGNS[entry.type] ?? "?"} ${entry.topic} [${sizeText(entry.payload_size)}]${result}`;
+  const head = `${label(entry)} ${SIGNS[entry.type] ?? "?"} ${entry.topic} [${sizeText(entry.payload_size)}]${result}`;
   const shown = payload["payload"];
   const body = errnum > 0 ? entry.errstr : shown === undefined || shown === null ? undefined : JSON.stringify(shown, null, 2);
   const failed = entry.type === MSG_RESPONSE && errnum > 0;
