@@ -262,9 +262,10 @@ describe("queues", () => {
     expect(await rig.h.rpc("job-manager.queue-status", {})).toEqual({ enable: true, start: false, stop_reason: "maintenance" });
     expect(await rig.h.rpc("job-manager.idle")).toEqual({ pending: 1 });
     expect(rig.sched.waiting.size).toBe(0);
+    // The fake scheduler looks at what is free when a request comes.
+    rig.sched.free = 1;
     await rig.h.rpc("job-manager.queue-start", { start: true, all: true });
     expect(await rig.h.rpc("job-manager.queue-status", {})).toEqual({ enable: true, start: true });
-    rig.sched.free = 1;
     await eventually(() => rig.exec.running.has(id));
   });
 
