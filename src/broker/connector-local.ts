@@ -1,18 +1,17 @@
 // The local socket (local://PATH, RFC 3 framing): where the programs of this host come in.
 //
 // Who a client is says the kernel (SO_PEERCRED). The owner gets every right; root (access.allow-root-owner) and other
-// users (access.allow-guest-user) only when the configuration lets them. The first byte from us is 0 for "welcome",
+// users (access.allow-guest-user) only when the configuration lets them (access.ts). The first byte from us is 0 for "welcome",
 // otherwise the errno of the refusal. A client that sends nonsense, or never reads, loses its own connection only.
 import type { Socket, UnixSocketListener } from "bun";
-import type { JsonObject } from "../formats/json.ts";
 import { errno, FluxError, toFluxError } from "../message/errno.ts";
 import type { Message } from "../message/message.ts";
-import { isOwner, ROLE_LOCAL, ROLE_NONE, ROLE_OWNER, ROLE_USER, USERID_UNKNOWN } from "../message/roles.ts";
-import { bool, def, fields, opt, unpack } from "../message/unpack.ts";
+import { isOwner, ROLE_LOCAL, ROLE_NONE, USERID_UNKNOWN } from "../message/roles.ts";
 import { peerCredentials } from "../os/credentials.ts";
 import { getRlimit } from "../os/limits.ts";
 import { listenAt, removeSocket } from "../os/socket-path.ts";
 import { UnixLink } from "../transport/unix.ts";
+import { type AccessRules, rolesOf } from "./access.ts";
 import type { EndpointRouter } from "./router.ts";
 
 /** Anybody may connect: who is let in is decided by credentials. The directory around it is the owner's. */
@@ -20,19 +19,6 @@ const SOCKET_MODE = 0o777;
 /** Descriptors kept for everything else: files, pipes of subprocesses, links between brokers. */
 const DESCRIPTOR_RESERVE = 256;
 const CLIENTS_MAX = 16_384;
-
-export interface AccessRules {
-  readonly allowGuestUser: boolean;
-  readonly allowRootOwner: boolean;
-}
-
-/** The [access] table. Throws FluxError EPROTO naming what is wrong. */
-export function accessRules(config: JsonObject): AccessRules {
-  const { access } = unpack(config, {
-    access: opt(fields({ "allow-guest-user": def(bool, false), "allow-root-owner": def(bool, false) })),
-  });
-  return { allowGuestUser: access?.["allow-guest-user"] ?? false, allowRootOwner: access?.["allow-root-owner"] ?? false };
-}
 
 export interface LocalConnectorOptions {
   readonly path: string;
@@ -120,16 +106,9 @@ function admit(options: LocalConnectorOptions, client: Client, socket: Socket<Cl
     options.log(3, `connector-local: cannot tell who connects: ${toFluxError(err).message}`);
     return refuse(client.link, errno.EPERM);
   }
-  const rolemask = rolesOf(options, uid);
+  const rolemask = rolesOf(uid, options.owner, options.access(), (text) => options.log(4, text));
   if (rolemask === undefined) return refuse(client.link, errno.EPERM);
   connectEndpoint(options, client, uid, rolemask | ROLE_LOCAL);
-}
-
-function rolesOf(options: LocalConnectorOptions, uid: number): number | undefined {
-  const { allowGuestUser, allowRootOwner } = options.access();
-  if (uid === options.owner) return ROLE_OWNER;
-  if (uid === 0 && allowRootOwner) return ROLE_OWNER;
-  return allowGuestUser ? ROLE_USER : undefined;
 }
 
 function connectEndpoint(options: LocalConnectorOptions, client: Client, userid: number, rolemask: number): void {

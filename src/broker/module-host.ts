@@ -138,7 +138,7 @@ export class ModuleHost {
   #commonMethods(name: string, entry: Entry): Methods {
     return {
       ping: allowUser((req) => ping(req, this.#options.router.rank)),
-      "stats-get": allowUser(async () => (await entry.hooks.stats?.()) ?? copyTraffic(entry.traffic)),
+      "stats-get": allowUser(async (req) => (await entry.hooks.stats?.(req)) ?? copyTraffic(entry.traffic)),
       "stats-clear": () => {
         if (entry.hooks.clearStats !== undefined) return entry.hooks.clearStats();
         const { tx, rx } = noTraffic();

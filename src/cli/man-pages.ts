@@ -12,6 +12,7 @@ import archivePage from "../../docs/man/flux-archive.md" with { type: "text" };
 import brokerPage from "../../docs/man/flux-broker.md" with { type: "text" };
 import cancelPage from "../../docs/man/flux-cancel.md" with { type: "text" };
 import configPage from "../../docs/man/flux-config.md" with { type: "text" };
+import configAccessPage from "../../docs/man/flux-config-access.md" with { type: "text" };
 import configArchivePage from "../../docs/man/flux-config-archive.md" with { type: "text" };
 import configFakeResourcesPage from "../../docs/man/flux-config-fake-resources.md" with { type: "text" };
 import configSchedSimplePage from "../../docs/man/flux-config-sched-simple.md" with { type: "text" };
@@ -81,6 +82,7 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   broker: brokerPage,
   cancel: cancelPage,
   config: configPage,
+  "config-access": configAccessPage,
   "config-archive": configArchivePage,
   "config-fake-resources": configFakeResourcesPage,
   "config-sched-simple": configSchedSimplePage,

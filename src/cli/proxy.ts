@@ -2,6 +2,7 @@
 //
 // All connections to the socket share one to the instance's broker (proxy-router.ts), which may be slow to make, or ask for a password.
 import { randomUUID } from "node:crypto";
+import { OWNER_ONLY } from "../broker/access.ts";
 import { listenLocal } from "../broker/connector-local.ts";
 import { Flux } from "../client/flux.ts";
 import { parseUri } from "../formats/uri.ts";
@@ -52,7 +53,7 @@ Examples:
       router,
       owner: getuid(),
       newId: randomUUID,
-      access: () => ({ allowGuestUser: false, allowRootOwner: false }),
+      access: () => OWNER_ONLY,
       log: (_, text) => printError(`flux-proxy: ${text}\r`),
     });
     const connection = new Connection(uri, router, options);

@@ -14,6 +14,7 @@ import type { JsonObject } from "../formats/json.ts";
 import type { Clock } from "../os/clock.ts";
 import type { Random } from "../os/random.ts";
 import type { Flux } from "./flux.ts";
+import type { Request } from "./request.ts";
 
 /** What a module is given besides its handle: never taken from the process. */
 export interface ModuleContext {
@@ -36,7 +37,7 @@ export interface ModuleHooks {
   /** Ends the module's work; its handle is closed afterwards. */
   stop?(): void | Promise<void>;
   /** Answer of "NAME.stats-get". */
-  stats?(): JsonObject | Promise<JsonObject>;
+  stats?(request: Request): JsonObject | Promise<JsonObject>;
   /** "NAME.stats-clear". */
   clearStats?(): void;
   /** "NAME.config-reload": takes the new configuration or throws FluxError EINVAL saying what is wrong with it. */

@@ -2,7 +2,7 @@
 import type { JsonObject } from "../formats/json.ts";
 import { errno, FluxError, toFluxError } from "../message/errno.ts";
 import { errorResponse, type Message, responseMessage } from "../message/message.ts";
-import { isOwner, requireOwnerOrUser } from "../message/roles.ts";
+import { isOwner, isPrivileged, requireOwnerOrUser } from "../message/roles.ts";
 import { type Reader, unpack } from "../message/unpack.ts";
 
 /** Returned by a method that keeps the request and answers it later with respond() or fail(). */
@@ -44,6 +44,11 @@ export class Request {
 
   get isOwner(): boolean {
     return isOwner(this.message);
+  }
+
+  /** The owner or an administrator. */
+  get isPrivileged(): boolean {
+    return isPrivileged(this.message);
   }
 
   /** Identity of the client or module that sent this: unique in the instance. */

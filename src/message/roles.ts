@@ -7,6 +7,8 @@ export const ROLE_NONE = 0;
 export const ROLE_OWNER = 1;
 export const ROLE_USER = 2;
 export const ROLE_LOCAL = 4;
+/** A user whom `[access.roles.admin]` names: sees what users see of others where the rest may not. */
+export const ROLE_ADMIN = 8;
 export const ROLE_ALL = 0xffffffff;
 
 /** The user id of a message that no broker has stamped yet. */
@@ -19,6 +21,11 @@ export interface Credentials {
 
 export function isOwner(cred: Credentials): boolean {
   return (cred.rolemask & ROLE_OWNER) !== 0;
+}
+
+/** The owner or an administrator: `[access] private-mode` hides nothing from them. */
+export function isPrivileged(cred: Credentials): boolean {
+  return (cred.rolemask & (ROLE_OWNER | ROLE_ADMIN)) !== 0;
 }
 
 /** Throws EPERM unless `cred` is the instance owner's or belongs to `userid`. */

@@ -23,6 +23,7 @@ export interface Group {
 }
 
 const CACHE_MAX = 1024;
+const POINTER_BYTES = 8;
 
 /** Cached by the order of arrival: a full cache loses its oldest entry. Absent users are not kept: they may be added. */
 function cached<K, V>(lookup: (key: K) => V | undefined): (key: K) => V | undefined {
@@ -69,11 +70,14 @@ function groupFrom(returned: Returned): Group | undefined {
 /** The user with this uid, or undefined when the databases have none. */
 export const userByUid: (uid: number) => User | undefined = cached((uid) => userFrom(libc().getpwuid(uid)));
 
-/** The user of this name, or undefined when the databases have none. */
-export const userByName: (name: string) => User | undefined = cached((name) => {
+/** The user of this name as the databases have it now, for decisions on what somebody may do. */
+export function currentUserByName(name: string): User | undefined {
   const text = cstring(name);
   return userFrom(libc().getpwnam(ptr(text)));
-});
+}
+
+/** The user of this name, or undefined when the databases have none. */
+export const userByName: (name: string) => User | undefined = cached(currentUserByName);
 
 /** The group with this gid, or undefined. */
 export const groupByGid: (gid: number) => Group | undefined = cached((gid) => groupFrom(libc().getgrgid(gid)));
@@ -83,6 +87,20 @@ export const groupByName: (name: string) => Group | undefined = cached((name) =>
   const text = cstring(name);
   return groupFrom(libc().getgrnam(ptr(text)));
 });
+
+/** Names of the users whom the databases list as members of this group, as they are now; undefined when there is no such group. */
+export function groupMembers(name: string): string[] | undefined {
+  const text = cstring(name);
+  const entry = address(libc().getgrnam(ptr(text)));
+  if (entry === undefined) return undefined;
+  const list = read.ptr(entry, 24) as Pointer;
+  const members: string[] = [];
+  for (let offset = 0; ; offset += POINTER_BYTES) {
+    const member = readCString(list, offset);
+    if (member === "") return members;
+    members.push(member);
+  }
+}
 
 /** A user's name, or the uid in decimal when it has none (as `flux jobs` prints it). */
 export function userName(uid: number): string {

@@ -3,7 +3,8 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { createConnection, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { accessRules, type AccessRules, listenLocal } from "../../src/broker/connector-local.ts";
+import { type AccessRules, OWNER_ONLY } from "../../src/broker/access.ts";
+import { listenLocal } from "../../src/broker/connector-local.ts";
 import { openInternal } from "../../src/broker/endpoints.ts";
 import { parseTopology } from "../../src/broker/overlay/topology.ts";
 import { Router } from "../../src/broker/router.ts";
@@ -44,7 +45,7 @@ async function broker(options: { owner?: number; access?: Partial<AccessRules>; 
     router,
     owner,
     newId: () => crypto.randomUUID(),
-    access: () => ({ allowGuestUser: false, allowRootOwner: false, ...options.access }),
+    access: () => ({ ...OWNER_ONLY, ...options.access }),
     log: (_, text) => log.push(text),
     ...(options.clientsMax === undefined ? {} : { clientsMax: options.clientsMax }),
   });
@@ -192,9 +193,4 @@ test("events reach the clients that asked for them", async () => {
   expect(seen).toEqual(["a.first", "a.last"]);
   one.close();
   two.close();
-});
-
-test("the [access] table is checked", () => {
-  expect(accessRules({ access: { "allow-guest-user": true } })).toEqual({ allowGuestUser: true, allowRootOwner: false });
-  expect(() => accessRules({ access: { "allow-guest-user": "yes" } })).toThrow("access.allow-guest-user");
 });

@@ -13,7 +13,7 @@ import { hwlocXml, systemXml } from "../../src/os/hwloc.ts";
 import { formatCpuset, formatHwlocXml, hostnameOfHwlocXml, parseCpuset, parseHwlocXml } from "../../src/os/hwloc-xml.ts";
 import { closeFd, pipe, socketPair } from "../../src/os/libc.ts";
 import { getRlimit, NOFILE_VARIABLE, openDescriptors, setRlimit, UNLIMITED, withSoftLimits } from "../../src/os/limits.ts";
-import { groupByGid, groupByName, userByName, userByUid, userName } from "../../src/os/passwd.ts";
+import { currentUserByName, groupByGid, groupByName, groupMembers, userByName, userByUid, userName } from "../../src/os/passwd.ts";
 import { childrenOf, descendantsOf, readProcess } from "../../src/os/process-tree.ts";
 import { spawnPty, windowSize } from "../../src/os/pty.ts";
 import { exitCodeOf, signalName, signalNumber, shellExitCode, termSignalOf } from "../../src/os/signals.ts";
@@ -43,6 +43,9 @@ describe("users", () => {
     expect(typeof root?.name).toBe("string");
     expect(groupByGid(0)?.name).toBe("root");
     expect(groupByName("root")?.gid).toBe(0);
+    expect(groupMembers("root")).toBeArray();
+    expect(groupMembers("no-such-group-here")).toBeUndefined();
+    expect(currentUserByName("root")).toEqual(root);
     expect(userByName("no-such-user-here")).toBeUndefined();
     expect(userName(4_000_000_001)).toBe("4000000001");
     expect(failure(() => userByName("a\0b")).errno).toBe(errno.EINVAL);

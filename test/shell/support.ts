@@ -3,6 +3,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { OWNER_ONLY } from "../../src/broker/access.ts";
 import { listenLocal, type LocalConnector } from "../../src/broker/connector-local.ts";
 import type { Flux } from "../../src/client/flux.ts";
 import { defineModule } from "../../src/client/module.ts";
@@ -171,8 +172,7 @@ export async function startLab(size = 1, options: { config?: JsonObject } = {}):
   const cluster = await startCluster({ size, attrs: { rundir: dir, "jobid-path": "/", "content.hash": "sha1" }, rank0: [fakeKvs(kvsState), fakeJobManager(records)], modules: [], config: options.config ?? {} });
   for (const broker of cluster.brokers) {
     await cluster.open(broker.rank).rpc("attr.set", { name: "local-uri", value: `local://${dir}/local-${broker.rank}` }, { nodeid: broker.rank });
-    const access = { allowGuestUser: false, allowRootOwner: false };
-    sockets.push(listenLocal({ path: join(dir, `local-${broker.rank}`), router: broker.router, owner: OWNER, newId: () => crypto.randomUUID(), access: () => access, log: (_level, text) => broker.log.push(text) }));
+    sockets.push(listenLocal({ path: join(dir, `local-${broker.rank}`), router: broker.router, owner: OWNER, newId: () => crypto.randomUUID(), access: () => OWNER_ONLY, log: (_level, text) => broker.log.push(text) }));
   }
   for (const broker of cluster.brokers) await broker.host.load(jobExec);
   const h = cluster.open();

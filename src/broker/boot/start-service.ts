@@ -11,6 +11,7 @@ import { errno, FluxError } from "../../message/errno.ts";
 import { uint } from "../../message/unpack.ts";
 import { getuid } from "../../os/credentials.ts";
 import { writeStderr } from "../../os/stderr.ts";
+import { OWNER_ONLY } from "../access.ts";
 import { listenLocal } from "../connector-local.ts";
 import { openInternal } from "../endpoints.ts";
 import { parseTopology } from "../overlay/topology.ts";
@@ -73,7 +74,7 @@ export async function serveStart(path: string, brokers: StartedBrokers): Promise
     router,
     owner,
     newId: randomUUID,
-    access: () => ({ allowGuestUser: false, allowRootOwner: false }),
+    access: () => OWNER_ONLY,
     log: (_level, text) => writeStderr(`flux-start: ${text}\n`),
   });
   return {

@@ -11,6 +11,7 @@
 import type { Flux } from "../../client/flux.ts";
 import { type JobState, STATE } from "../../client/jobs.ts";
 import { defineModule, type ModuleContext } from "../../client/module.ts";
+import { PrivateMode } from "../../client/private-mode.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
 import { allowUser, type Answer } from "../../client/service.ts";
 import { lastingDirectory } from "../../client/statedir.ts";
@@ -48,8 +49,6 @@ const RUNNING = STATE.RUN | STATE.CLEANUP;
 
 interface Options {
   readonly comparisonsMax: number;
-  /** Guests see their own jobs only. */
-  readonly privateMode: boolean;
   readonly queues: readonly string[];
   readonly virtual: VirtualQueues;
 }
@@ -68,9 +67,7 @@ function parseConfig(config: JsonObject): Options {
   const table = (name: string): JsonObject => (isJsonObject(config[name]) ? config[name] : {});
   const max = table("job-list")["max_comparisons"] ?? COMPARISONS_MAX;
   if (typeof max !== "number" || !(max >= 0)) throw new FluxError(errno.EINVAL, "job-list.max_comparisons must be >= 0");
-  const privateMode = table("access")["private-mode"] ?? false;
-  if (typeof privateMode !== "boolean") throw new FluxError(errno.EINVAL, "error reading [access] config: private-mode must be true or false");
-  return { comparisonsMax: max, privateMode, queues: Object.keys(table("queues")), virtual: virtualQueues(config) };
+  return { comparisonsMax: max, queues: Object.keys(table("queues")), virtual: virtualQueues(config) };
 }
 
 export default defineModule({
@@ -78,7 +75,7 @@ export default defineModule({
   async start(h, context) {
     const list = new JobList(h, context);
     await list.serve();
-    return { stop: () => list.stop(), stats: () => list.stats(), reconfigure: (config) => list.configure(config) };
+    return { stop: () => list.stop(), stats: (req) => list.stats(req), reconfigure: (config) => list.configure(config) };
   },
 });
 
@@ -96,6 +93,7 @@ class JobList {
   readonly #pending = new OrderedJobs((a, b) => b.priority - a.priority || (a.id < b.id ? -1 : 1));
   readonly #running = new OrderedJobs((a, b) => b.t_run - a.t_run || (a.id < b.id ? 1 : -1));
   readonly #archive = new Archive();
+  readonly #privateMode = new PrivateMode();
   #kept: KeptList | undefined;
   /** While the kept list is read: which of its jobs there are. */
   #known = new Set<JobId>();
@@ -114,11 +112,13 @@ class JobList {
     this.#h = h;
     this.#context = context;
     this.#options = parseConfig(context.config);
+    this.#privateMode.configure(context.config);
     this.#counts.setQueues(this.#options.queues);
   }
 
   configure(config: JsonObject): void {
     this.#options = parseConfig(config);
+    this.#privateMode.configure(config);
     this.#counts.setQueues(this.#options.queues);
   }
 
@@ -147,7 +147,8 @@ class JobList {
     this.#ready.reject(new FluxError(errno.ENOSYS));
   }
 
-  stats(): JsonObject {
+  stats(req: Request): JsonObject {
+    this.#privateMode.check(req);
     return {
       jobs: { pending: this.#pending.count, running: this.#running.count, inactive: this.#archive.count },
       idsync: { lookups: this.#lookups, waits: this.#waiting.size },
@@ -345,19 +346,15 @@ class JobList {
 
   // ---- access
 
-  #restricted(req: Request): boolean {
-    return this.#options.privateMode && !req.isOwner;
-  }
-
   #visible(req: Request, userid: number): boolean {
-    return !this.#restricted(req) || req.userid === userid;
+    return !this.#privateMode.restricts(req) || req.userid === userid;
   }
 
   // ---- list
 
   #list(req: Request): Answer | Promise<Answer> {
     const { max_entries, attrs, since, constraint } = listRequest(req);
-    const own: readonly Json[] = this.#restricted(req) ? [{ userid: [req.userid] }] : [];
+    const own: readonly Json[] = this.#privateMode.restricts(req) ? [{ userid: [req.userid] }] : [];
     const wanted = own.length === 0 ? constraint : { and: [...own, ...(constraint === undefined ? [] : [constraint])] };
     const compiled = compileJobConstraint(wanted, this.#options.comparisonsMax, this.#options.virtual);
     const jobs = this.#matching(compiled, since, max_entries, attrs);
@@ -485,7 +482,7 @@ class JobList {
   // ---- job-stats
 
   #jobStats(req: Request): Answer {
-    if (this.#restricted(req)) throw new FluxError(errno.EPERM);
+    this.#privateMode.check(req);
     if (!req.isStreaming) return this.#counts.encode();
     this.#statsWatchers.add(req);
     req.onCancel(() => this.#statsWatchers.delete(req));
@@ -501,7 +498,11 @@ class JobList {
         this.#statsTimer = false;
         if (this.#stopped) return;
         const payload = this.#counts.encode();
-        for (const req of this.#statsWatchers) req.respond(payload);
+        for (const req of this.#statsWatchers) {
+          if (this.#privateMode.restricts(req)) this.#statsWatchers.delete(req);
+          if (this.#statsWatchers.has(req)) req.respond(payload);
+          else req.fail(new FluxError(errno.EPERM));
+        }
       })
       .unref();
   }

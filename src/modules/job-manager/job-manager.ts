@@ -15,6 +15,7 @@ import type { Flux } from "../../client/flux.ts";
 import { kvsCommit, kvsCommitDurably, type KvsOp, kvsWatch } from "../../client/kvs.ts";
 import { defineModule, type ModuleContext, type ModuleHooks } from "../../client/module.ts";
 import { STATE } from "../../client/jobs.ts";
+import { PrivateMode } from "../../client/private-mode.ts";
 import { parseEventlog } from "../../formats/eventlog.ts";
 import { formatJobId } from "../../formats/fluid.ts";
 import { isJsonObject, type JsonObject } from "../../formats/json.ts";
@@ -66,6 +67,7 @@ export interface JobManager {
   readonly jobtap: Jobtap;
   readonly housekeeping: Housekeeping;
   readonly lifetime: Lifetime;
+  readonly privateMode: PrivateMode;
   /** The methods of the service; plugins add theirs. */
   readonly methods: Record<string, Method | OpenMethod>;
   /** undefined where nothing outlasts the instance. */
@@ -126,7 +128,10 @@ export default defineModule({
         await kvsCommit(h, [checkpointOf(manager)]);
         index?.close();
       },
-      stats: () => stats(manager),
+      stats(request) {
+        manager.privateMode.check(request);
+        return stats(manager);
+      },
       async reconfigure(config) {
         configure(manager, config);
         manager.jobtap.configure(config);
@@ -254,7 +259,7 @@ export function createManager(h: Flux, context: ModuleContext, index?: JobIndex)
     },
     settled: () => eventlogs.settled(),
   });
-  const manager: JobManager = { h, context, core, alloc, exec, queues, journal, eventlogs, waiting, drain, dependencies, history, purge, jobtap, housekeeping, lifetime, methods: methodTable, index, touch, saveQueues: () => saveQueues(manager), raise };
+  const manager: JobManager = { h, context, core, alloc, exec, queues, journal, eventlogs, waiting, drain, dependencies, history, purge, jobtap, housekeeping, lifetime, privateMode: new PrivateMode(), methods: methodTable, index, touch, saveQueues: () => saveQueues(manager), raise };
   return manager;
 }
 
@@ -305,9 +310,10 @@ function checkpointOf({ core, queues }: JobManager): KvsOp {
   return checkpointOperation({ maxJobid: core.maxJobid, queues: queues.save() });
 }
 
-function configure({ queues, purge, housekeeping }: JobManager, config: JsonObject): void {
+function configure({ queues, purge, housekeeping, privateMode }: JobManager, config: JsonObject): void {
   checkPolicies(config);
   stopsOnRestart(config);
+  privateMode.configure(config);
   purge.configure(config);
   housekeeping.configure(config);
   queues.configure(config);

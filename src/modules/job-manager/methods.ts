@@ -37,7 +37,7 @@ export function methods(m: JobManager): Methods {
     memo: allowUser((req) => memo(m, req)),
     update: allowUser((req) => updateJob(m, req)),
     getattr: allowUser((req) => getattr(m, req)),
-    getinfo: allowUser(() => ({ max_jobid: m.core.maxJobid })),
+    getinfo: allowUser((req) => getinfo(m, req)),
     list: (req) => list(m, req),
     "inactive-list": () => ({ ids: m.core.inactive.ids(), ...(m.index === undefined ? {} : { index: m.index.name }) }),
     jobtap: (req) => jobtap(m, req),
@@ -263,10 +263,17 @@ function memo(m: JobManager, request: Request): void {
   m.core.post(job, "memo", memo, { volatile });
 }
 
+function getinfo(m: JobManager, request: Request): JsonObject {
+  m.privateMode.check(request);
+  return { max_jobid: m.core.maxJobid };
+}
+
+/** Refused without a reason in private mode, which would say that there is such a job. */
 async function getattr(m: JobManager, request: Request): Promise<JsonObject> {
   const { id, attrs } = request.unpack({ id: jobid, attrs: arr(str) });
   const job = m.core.active.get(id);
   const userid = job?.facts.userid ?? m.core.inactive.get(id)?.userid;
+  if (userid !== request.userid) m.privateMode.check(request);
   if (userid === undefined) throw new FluxError(errno.EINVAL, "unknown job");
   requireOwner(request, userid, "guests can only access their own jobs");
   const { jobspec, R, events } = job === undefined ? await storedAttributes(m, id) : activeAttributes(job);

@@ -1,0 +1,71 @@
+// Access ([access] of the configuration): who may connect besides the owner, and with what roles.
+//
+//   allow-guest-user, allow-root-owner: bool
+//   roles.admin: {users?: [NAME], groups?: [NAME]}   users who get the role ROLE_ADMIN besides ROLE_USER
+//
+// Names are looked up when somebody connects, so that a change of a group counts from the next connection on. One that
+// doesn't exist is logged and gives nothing to anybody.
+import type { JsonObject } from "../formats/json.ts";
+import { errno, FluxError } from "../message/errno.ts";
+import { ROLE_ADMIN, ROLE_NONE, ROLE_OWNER, ROLE_USER } from "../message/roles.ts";
+import { arr, bool, def, dict, fields, obj, opt, str, unpack } from "../message/unpack.ts";
+import { currentUserByName, groupMembers, userName } from "../os/passwd.ts";
+
+export interface AccessRules {
+  readonly allowGuestUser: boolean;
+  readonly allowRootOwner: boolean;
+  readonly admins: Members;
+}
+
+interface Members {
+  readonly users: readonly string[];
+  readonly groups: readonly string[];
+}
+
+const ROLES = ["admin"];
+const NOBODY: Members = { users: [], groups: [] };
+
+export const OWNER_ONLY: AccessRules = { allowGuestUser: false, allowRootOwner: false, admins: NOBODY };
+
+/** Throws FluxError EPROTO naming what is wrong. */
+export function accessRules(config: JsonObject): AccessRules {
+  const { access } = unpack(config, {
+    access: opt(fields({ "allow-guest-user": def(bool, false), "allow-root-owner": def(bool, false), roles: def(dict(obj), {}) })),
+  });
+  const roles = access?.roles ?? {};
+  for (const name of Object.keys(roles)) if (!ROLES.includes(name)) throw new FluxError(errno.EPROTO, `unknown role '${name}' in [access.roles]`);
+  return {
+    allowGuestUser: access?.["allow-guest-user"] ?? false,
+    allowRootOwner: access?.["allow-root-owner"] ?? false,
+    admins: roles["admin"] === undefined ? NOBODY : members("access.roles.admin", roles["admin"]),
+  };
+}
+
+function members(where: string, table: JsonObject): Members {
+  for (const key of Object.keys(table)) if (!Object.hasOwn(NOBODY, key)) throw new FluxError(errno.EPROTO, `${where}.${key}: there is no such key; there are users and groups`);
+  return fields({ users: def(arr(str), []), groups: def(arr(str), []) })(table, where);
+}
+
+/** The roles of a user who connects; undefined for one who may not. */
+export function rolesOf(uid: number, owner: number, rules: AccessRules, warn: (text: string) => void): number | undefined {
+  if (uid === owner || (uid === 0 && rules.allowRootOwner)) return ROLE_OWNER;
+  if (!rules.allowGuestUser) return undefined;
+  return ROLE_USER | (isMember(uid, rules.admins, warn) ? ROLE_ADMIN : ROLE_NONE);
+}
+
+function isMember(uid: number, { users, groups }: Members, warn: (text: string) => void): boolean {
+  if (users.some((name) => uidOf(name, warn) === uid)) return true;
+  return groups.some((name) => membersOf(name, warn).includes(userName(uid)));
+}
+
+function uidOf(name: string, warn: (text: string) => void): number | undefined {
+  const user = currentUserByName(name);
+  if (user === undefined) warn(`[access.roles] ignoring unknown user '${name}'`);
+  return user?.uid;
+}
+
+function membersOf(name: string, warn: (text: string) => void): readonly string[] {
+  const names = groupMembers(name);
+  if (names === undefined) warn(`[access.roles] ignoring unknown group '${name}'`);
+  return names ?? [];
+}
