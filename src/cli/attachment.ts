@@ -47,8 +47,9 @@ const WATCH_SENTINEL = 2;
 const STATUS_DELAY_MS = 2000;
 /** How long a second ctrl-C or a ctrl-Z belongs to the first ctrl-C. */
 const CTRL_C_WINDOW_MS = 2000;
-const FORWARDED_SIGNALS = ["SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2"] as const;
-const SIGNAL_NUMBERS: Readonly<Record<string, number>> = { SIGTERM: 15, SIGHUP: 1, SIGALRM: 14, SIGUSR1: 10, SIGUSR2: 12 };
+/** Who sends one of these wants an end: a job that has no tasks yet is canceled. */
+const ENDING_SIGNALS = { SIGTERM: 15, SIGHUP: 1, SIGALRM: 14 } as const;
+const OTHER_SIGNALS = { SIGUSR1: 10, SIGUSR2: 12 } as const;
 
 /** What the finish event says, as a sentence; undefined for success. */
 export function describeFinish(status: number): { code: number; text: string | undefined } {
@@ -277,7 +278,7 @@ async function splitStdinRanks(wanted: string, taskmap: unknown, say: (text: str
   return { open: open.toString(), others: all.subtract(open).toString() };
 }
 
-/** Our signals become the job's; ctrl-C twice cancels it, ctrl-C and ctrl-Z leaves it alone. Returns how to undo this. */
+/** Our signals become the job's, or cancel it while it waits; ctrl-C twice cancels it, ctrl-C and ctrl-Z leaves it alone. Returns how to undo this. */
 function catchSignals(h: Flux, id: JobId, say: (text: string) => void, detach: () => void): () => void {
   let interrupted_ms = Number.NEGATIVE_INFINITY;
   const handlers = new Map<NodeJS.Signals, () => void>();
@@ -305,9 +306,16 @@ function catchSignals(h: Flux, id: JobId, say: (text: string) => void, detach: (
     if (!handlers.has("SIGTSTP")) on("SIGTSTP", onStop);
     say("flux-job: one more ctrl-C within 2s to cancel or ctrl-Z to detach");
   });
-  for (const signal of FORWARDED_SIGNALS) {
-    on(signal, () => void killJob(h, id, SIGNAL_NUMBERS[signal] ?? 15).catch(report("kill")));
-  }
+  const end = async (signal: string, signum: number): Promise<void> => {
+    try {
+      await killJob(h, id, signum);
+    } catch (err) {
+      if (!isErrno(err, errno.EINVAL)) throw err;
+      await cancelJob(h, id, `interrupted by ${signal}`);
+    }
+  };
+  for (const [signal, signum] of Object.entries(ENDING_SIGNALS)) on(signal as NodeJS.Signals, () => void end(signal, signum).catch(report("kill")));
+  for (const [signal, signum] of Object.entries(OTHER_SIGNALS)) on(signal as NodeJS.Signals, () => void killJob(h, id, signum).catch(report("kill")));
   return () => {
     for (const signal of [...handlers.keys()]) off(signal);
   };

@@ -67,6 +67,15 @@ test("a running job is cancelled, its attached command says so", async () => {
   expect((await instance.flux(["jobs", "-no", "{state} {result}", id])).stdout.trim()).toBe("INACTIVE CANCELED");
 });
 
+test("SIGTERM to flux run cancels a job that waits", async () => {
+  const script = `mkfifo $TMPDIR/said; flux run -vv --urgency=hold true 2>$TMPDIR/said &
+    while read line; do echo "$line"; case "$line" in *job.priority*) kill -TERM $!;; esac; done <$TMPDIR/said
+    wait $!; echo code=$?`;
+  const { stdout } = await instance.sh(script);
+  expect(stdout).toContain("type=cancel severity=0 interrupted by SIGTERM");
+  expect(stdout).toEndWith("code=1\n");
+});
+
 test("flux job kill, raise, urgency, status, info, last", async () => {
   const held = (await instance.flux(["submit", "--urgency=hold", "true"])).stdout.trim();
   expect((await instance.flux(["jobs", "-no", "{state}", held])).stdout.trim()).toBe("SCHED");
