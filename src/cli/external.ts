@@ -6,8 +6,7 @@ import { delimiter, join } from "node:path";
 import { BUILTIN_CONFIG } from "../broker/builtin-config.ts";
 import { runInOurPlace } from "./child.ts";
 import { commandEnvironment, pythonInterpreter } from "./command-environment.ts";
-
-const SUGGESTIONS_MAX = 3;
+import { similarNames } from "./similar.ts";
 
 /** Undefined when there is no such program; otherwise resolves to its exit code. */
 export function runExternal(name: string, args: readonly string[]): Promise<number> | undefined {
@@ -36,12 +35,7 @@ function directories(): string[] {
 /** For who has mistyped a name: the commands that he may have meant, at most three. */
 export function similarCommands(name: string, ours: readonly string[]): string[] {
   const theirs = directories().flatMap((dir) => listed(dir)).flatMap((file) => /^flux-(.+?)(?:\.py)?$/.exec(file)?.[1] ?? []);
-  const all = [...new Set([...ours, ...theirs])];
-  const longer = all.filter((other) => other.startsWith(name));
-  if (longer.length > 0) return longer.slice(0, SUGGESTIONS_MAX);
-  const distances = all.map((other) => distance(name, other));
-  const least = Math.min(...distances);
-  return least > Math.max(2, name.length / 4) ? [] : all.filter((_, i) => distances[i] === least).slice(0, SUGGESTIONS_MAX);
+  return similarNames(name, [...new Set([...ours, ...theirs])]);
 }
 
 function listed(dir: string): string[] {
@@ -50,17 +44,6 @@ function listed(dir: string): string[] {
   } catch {
     return []; // not there, or not for us
   }
-}
-
-/** How many letters must be changed, added or left out. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 0; i < a.length; i++) {
-    const next = [i + 1];
-    for (let j = 0; j < b.length; j++) next.push(Math.min((row[j] ?? 0) + (a[i] === b[j] ? 0 : 1), (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
-    row = next;
-  }
-  return row.at(-1) ?? 0;
 }
 
 function isFile(path: string): boolean {

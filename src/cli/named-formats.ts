@@ -13,6 +13,7 @@ import { homedir } from "node:os";
 import { isJsonObject, type Json, type JsonObject } from "../formats/json.ts";
 import { UsageError } from "./command.ts";
 import { print } from "./output.ts";
+import { similarNames } from "./similar.ts";
 
 /** name → what it is for, and the format. */
 export type NamedFormats = Readonly<Record<string, { readonly description?: string; readonly format: string }>>;
@@ -42,7 +43,9 @@ export async function chooseFormat(wanted: string | undefined, source: FormatSou
   if (word === "help") return printFormats(source.file, formats);
   if (word.startsWith("get-config=")) return printConfig(word.slice("get-config=".length), formats, source.table);
   if (Object.hasOwn(formats, word)) return formats[word]?.format;
-  throw new UsageError(`--format: No such format ${word} (Did you mean '${word.replaceAll(/\w+/g, "{$&}")}'?)`);
+  const similar = similarNames(word, Object.keys(formats)).map((name) => `'${name}'`);
+  const meant = [...similar, `'${word.replaceAll(/\w+/g, "{$&}")}'`].join(" or ");
+  throw new UsageError(`--format: No such format ${word} (Did you mean ${meant}?)`);
 }
 
 function printFormats(program: string, formats: NamedFormats): undefined {

@@ -35,6 +35,7 @@ test("a format, a name, the environment, the default", async () => {
   expect(await chooseFormat(undefined, SOURCE)).toBe("{a} {b}");
   expect(await chooseFormat("default", SOURCE)).toBe("{a} {b}");
   await expect(chooseFormat("a,b", SOURCE)).rejects.toThrow("--format: No such format a,b (Did you mean '{a},{b}'?)");
+  await expect(chooseFormat("lng", SOURCE)).rejects.toThrow("--format: No such format lng (Did you mean 'long' or '{lng}'?)");
 });
 
 test("the user's files come last, then the first of the system's", async () => {
