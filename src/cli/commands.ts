@@ -71,6 +71,7 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   uptime: { summary: "show how long the instance has been running, and its size", load: () => import("./uptime.ts") },
   "job-validator": { summary: "check jobs as the instance does before it takes them", load: () => import("./job-validator.ts"), hidden: true },
   "job-frobnicator": { summary: "change jobs as the instance does before it takes them", load: () => import("./job-frobnicator.ts"), hidden: true },
+  "slurm-expiration-sync": { summary: "keep the instance's expiration that of a Slurm job", load: () => import("./slurm-expiration-sync.ts"), hidden: true },
   "job-exec-override": { summary: "start and end simulated jobs", load: () => import("./job-exec-override.ts"), hidden: true },
   job: { summary: "attach to, inspect, signal and wait for jobs", load: () => import("./job.ts") },
 };

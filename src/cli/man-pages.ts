@@ -52,6 +52,7 @@ import shellPage from "../../docs/man/flux-shell.md" with { type: "text" };
 import shellInitrcPage from "../../docs/man/flux-shell-initrc.md" with { type: "text" };
 import startPage from "../../docs/man/flux-start.md" with { type: "text" };
 import startlogPage from "../../docs/man/flux-startlog.md" with { type: "text" };
+import slurmExpirationSyncPage from "../../docs/man/flux-slurm-expiration-sync.md" with { type: "text" };
 import submissionPluginsPage from "../../docs/man/flux-submission-plugins.md" with { type: "text" };
 import submitPage from "../../docs/man/flux-submit.md" with { type: "text" };
 import uptimePage from "../../docs/man/flux-uptime.md" with { type: "text" };
@@ -122,6 +123,7 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   "shell-initrc": shellInitrcPage,
   start: startPage,
   startlog: startlogPage,
+  "slurm-expiration-sync": slurmExpirationSyncPage,
   "submission-plugins": submissionPluginsPage,
   submit: submitPage,
   uptime: uptimePage,

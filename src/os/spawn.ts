@@ -385,8 +385,11 @@ export interface CollectedOutput extends ExitStatus {
 
 const COLLECT_MAX_BYTES = 64 * 1024 * 1024;
 
-/** Run a program to its end and return what it wrote. More than `max_bytes` (default 64 MiB) ends it with EOVERFLOW. */
-export async function collectOutput(options: SpawnOptions & { input?: string | Uint8Array; max_bytes?: number }): Promise<CollectedOutput> {
+/**
+ * Run a program to its end and return what it wrote. More than `max_bytes` (default 64 MiB) ends it with EOVERFLOW, and
+ * `timeout_ms` with ETIMEDOUT.
+ */
+export async function collectOutput(options: SpawnOptions & { input?: string | Uint8Array; max_bytes?: number; timeout_ms?: number }): Promise<CollectedOutput> {
   const limit = options.max_bytes ?? COLLECT_MAX_BYTES;
   const parts: { out: Uint8Array[]; err: Uint8Array[] } = { out: [], err: [] };
   let total = 0;
@@ -405,7 +408,11 @@ export async function collectOutput(options: SpawnOptions & { input?: string | U
   });
   if (options.input !== undefined) child.stdin?.write(options.input);
   child.stdin?.end();
+  let expired = false;
+  const timer = options.timeout_ms === undefined ? undefined : setTimeout(() => ((expired = true), child.kill("SIGKILL")), options.timeout_ms);
   const { status } = await child.exited;
+  clearTimeout(timer);
+  if (expired) throw new FluxError(errno.ETIMEDOUT, `${options.argv[0]} did not end within ${(options.timeout_ms ?? 0) / 1000} s`);
   if (total > limit) throw new FluxError(errno.EOVERFLOW, `${options.argv[0]} wrote more than ${limit} bytes`);
   return { status, stdout: Buffer.concat(parts.out).toString(), stderr: Buffer.concat(parts.err).toString() };
 }

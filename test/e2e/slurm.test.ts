@@ -43,6 +43,21 @@ function expectWorkload(stdout: string, size: number): void {
 }
 
 describe.skipIf(isWithout)("srun", () => {
+  test("the time limit of the Slurm job, and a change of it, is that of the instance", async () => {
+    await using box = scratch();
+    // The one that the instance runs asks once a minute: another one asks at once.
+    const program = `flux job timeleft; echo $YOGRT_BACKEND; export SLURM_CONF=$CONF
+      scontrol update jobid=$JOBID timelimit=30
+      flux slurm-expiration-sync -v --jobid=$JOBID 2>&1 | { read -r line; echo "$line"; flux job timeleft; kill 0; }`;
+    const start = `JOBID=$SLURM_JOB_ID CONF=$SLURM_CONF exec flux start '${program}'`;
+    const { stdout } = await slurm.run(["srun", "-N1", "-t10", "--mpi=pmi2", "sh", "-c", start], box.tmp);
+    const [before, backend, said, after] = stdout.trim().split("\n");
+    expect([backend, said]).toEqual(["flux", expect.stringMatching(/expiration is \d+\.\d+$/)]);
+    expect(Number(before)).toBeWithin(540, 601);
+    expect(Number(after)).toBeWithin(1740, 1801);
+    await box.nothingLeft();
+  });
+
   test("-N2 flux start SCRIPT", async () => {
     await using box = scratch();
     const { stdout, stderr, code } = await slurm.run(["srun", "-N2", "--mpi=pmi2", "flux", "start", workload(box)], box.tmp);

@@ -7,6 +7,7 @@ import { type DumpFile, fileToRestore, quoted } from "./dump-file.ts";
 import { fakeResources } from "./fake-resources.ts";
 import { runPrograms } from "./programs.ts";
 import type { RcFile } from "./rc-file.ts";
+import { slurmExpiration } from "./slurm.ts";
 
 const MODULES = ["content", "heartbeat", "cron", "content-backing", "kvs", "kvs-watch", "resource", "job-manager", "job-list", "job-archive", "job-info", "job-ingest", "job-exec"];
 const CRASHED = "crashed-before";
@@ -61,7 +62,7 @@ const cronLoad = task("cron-load", { ranks: "0", after: ["cron"], needs: ["cron"
 });
 
 export const RC1: RcFile = {
-  tasks: [cronLoad, checkRestore, restore, fakeResources, startEvent, checkCleanShutdown, task("run-all-rc1", { after: ["*"] }, () => runPrograms("rc1"))],
+  tasks: [cronLoad, checkRestore, restore, fakeResources, startEvent, checkCleanShutdown, slurmExpiration, task("run-all-rc1", { after: ["*"] }, () => runPrograms("rc1"))],
   async setup(context: ModprobeContext) {
     const backing = await context.attr("content.backing-module");
     if (backing !== undefined) context.setAlternative("content-backing", backing);
