@@ -4,16 +4,16 @@ import { kvsGetText } from "../../client/kvs.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { IdSet } from "../../formats/idset.ts";
 import { formatDuration } from "../../formats/fsd.ts";
-import { jobKvsPath } from "../../formats/fluid.ts";
+import { formatJobId, jobKvsPath } from "../../formats/fluid.ts";
 import { decodeJsonObject, isJsonObject, type JsonObject } from "../../formats/json.ts";
 import { describeSignal } from "../../formats/signal.ts";
 import { unwrap } from "../../formats/signature.ts";
 import { termSignal } from "../../formats/waitstatus.ts";
-import { errno, type FluxError, toFluxError } from "../../message/errno.ts";
-import { unpack } from "../../message/unpack.ts";
+import { errno, FluxError, toFluxError } from "../../message/errno.ts";
+import { def, num, obj, unpack } from "../../message/unpack.ts";
 import type { Timer } from "../../os/clock.ts";
 import { reportSpec } from "../../shell/protocol.ts";
-import { type ActiveJob, type Execution, fatal, jobComplete, jobStarted, postEvent, raise } from "./job.ts";
+import { type ActiveJob, drain, type Execution, fatal, jobComplete, jobStarted, postEvent, raise } from "./job.ts";
 
 interface JobShell {
   readonly shellRank: number;
@@ -28,6 +28,7 @@ interface JobShell {
 
 export function bulkExecution(job: ActiveJob): Execution {
   const { h, clock } = job.context;
+  const settings = jobSettings(job);
   const shells: JobShell[] = job.nodes.map((node, shellRank) => ({
     shellRank,
     brokerRank: node.brokerRank,
@@ -52,10 +53,16 @@ export function bulkExecution(job: ActiveJob): Execution {
   const ready = (shell: JobShell): void => {
     if (shell.ready) return;
     shell.ready = true;
-    if (++nReady < shells.length) return;
+    if (++nReady === 1 && many) startBarrierTimer();
+    if (nReady < shells.length) return;
     clock.clear(barrierTimer);
     jobStarted(job);
     if (many) for (const each of shells) order(each, { type: "go" });
+  };
+
+  const startBarrierTimer = (): void => {
+    const { barrierTimeout_s } = settings;
+    if (barrierTimeout_s > 0) barrierTimer = clock.setTimer(barrierTimeout_s * 1000, () => barrierExpired(job, shells));
   };
 
   const running = (shell: JobShell): void => {
@@ -161,8 +168,6 @@ export function bulkExecution(job: ActiveJob): Execution {
       jobspec = await withEnvironment(job);
     },
     start() {
-      const barrier_s = job.context.config.barrierTimeout_s;
-      if (many && barrier_s > 0) barrierTimer = clock.setTimer(barrier_s * 1000, () => barrierExpired(job, shells, barrier_s));
       const { id, userid, R } = job;
       for (const shell of shells) {
         const payload = { id, userid, shell_rank: shell.shellRank, namespace: job.guest.namespace, jobspec, R };
@@ -174,11 +179,11 @@ export function bulkExecution(job: ActiveJob): Execution {
       for (const shell of shells) order(shell, { type: "kill", signum });
     },
     leave() {
-      this.killShells();
+      this.killShells(SIGKILL);
       return false;
     },
-    killShells() {
-      for (const shell of shells) order(shell, { type: "kill-shell" });
+    killShells(signum) {
+      for (const shell of shells) order(shell, { type: "kill-shell", signum });
     },
     expiration(expiration) {
       for (const shell of shells) order(shell, { type: "expiration", expiration });
@@ -193,6 +198,23 @@ export function bulkExecution(job: ActiveJob): Execution {
     },
   };
 }
+
+/** What attributes.system.exec.bulkexec of the jobspec sets. Throws FluxError EINVAL. */
+function jobSettings(job: ActiveJob): { barrierTimeout_s: number } {
+  const exec = systemOf(job.jobspec)["exec"];
+  const table = isJsonObject(exec) ? (exec["bulkexec"] ?? {}) : {};
+  try {
+    const known = obj(table, "bulkexec");
+    const unknown = Object.keys(known).find((key) => !SETTINGS.includes(key));
+    if (unknown !== undefined) throw new FluxError(errno.EINVAL, `there is no setting ${unknown}`);
+    return { barrierTimeout_s: unpack(known, { "barrier-timeout": def(num, job.context.config.barrierTimeout_s) })["barrier-timeout"] };
+  } catch (err) {
+    throw new FluxError(errno.EINVAL, `failed to unpack system.exec.bulkexec: ${toFluxError(err).message}`, { cause: err });
+  }
+}
+
+/** The others are for tests of flux-core. */
+const SETTINGS = ["barrier-timeout", "service", "mock_exception", "sdexec-test-expected-cpus"];
 
 /** The jobspec with its environment, which only the submission as it was signed holds (RFC 16: J). */
 async function withEnvironment(job: ActiveJob): Promise<JsonObject> {
@@ -213,6 +235,7 @@ function systemOf(jobspec: JsonObject): JsonObject {
   return isJsonObject(system) ? system : {};
 }
 
+const SIGKILL = 9;
 /** Severity of an exception that is critical but not fatal. */
 const SEVERITY_CRIT = 2;
 
@@ -220,7 +243,12 @@ function hostsOf(shells: readonly JobShell[], ranks: IdSet): string {
   return Hostlist.from(shells.filter((shell) => ranks.has(shell.brokerRank)).map((shell) => shell.host)).toString();
 }
 
-function barrierExpired(job: ActiveJob, shells: readonly JobShell[], timeout_s: number): void {
+/** A node that starts no shell while others do may hang. */
+function barrierExpired(job: ActiveJob, shells: readonly JobShell[]): void {
   const late = IdSet.from(shells.filter((shell) => !shell.ready).map((shell) => shell.brokerRank));
-  fatal(job, `start barrier timeout (${formatDuration(timeout_s)}) waiting for ${late.count}/${shells.length} nodes (rank${late.count > 1 ? "s" : ""} ${late.toString()})`);
+  const id = formatJobId(job.id, "f58");
+  drain(job, late, `job ${id} start timeout: possible node hang`).catch((err: unknown) =>
+    job.context.h.log(3, `failed to drain ranks ${late.toString()} for ${id}: ${toFluxError(err).message}`),
+  );
+  fatal(job, `start barrier timeout waiting for ${late.count}/${shells.length} nodes (rank${late.count > 1 ? "s" : ""} ${late.toString()})`);
 }

@@ -5,7 +5,7 @@ import { parseSignal, signalName } from "../../formats/signal.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 
 export interface ExecConfig {
-  /** From the first signal to SIGKILL, and between the kills of a job's tasks; five times as long to the first kill of its shells. */
+  /** From the first signal to the next, and between those to a job's tasks; five times as long to the first one to its shells. */
   readonly killTimeout_s: number;
   readonly maxKillCount: number;
   /** Gives up on processes that cannot be killed after this long; -1: after maxKillCount attempts. */
@@ -14,9 +14,9 @@ export interface ExecConfig {
   readonly killSignal: number;
   /** A job that started later than this share (percent) of its duration gets the lost time back. */
   readonly maxStartDelay_percent: number;
-  /** Other shells may outlive the leader by this; 0 or less: for ever. */
+  /** Other shells may outlive the leader by this; 0: for ever. */
   readonly shellExitTimeout_s: number;
-  /** All shells must be ready within this; 0: no limit. */
+  /** All shells must be ready so long after the first; 0: no limit. */
   readonly barrierTimeout_s: number;
   /** Idle shells that a broker keeps. */
   readonly poolSize: number | undefined;
@@ -33,7 +33,7 @@ const DEFAULTS: ExecConfig = {
   termSignal: 15,
   killSignal: 9,
   maxStartDelay_percent: 25,
-  shellExitTimeout_s: 0,
+  shellExitTimeout_s: 30,
   barrierTimeout_s: 1800,
   poolSize: undefined,
   shellJobsMax: 1000,
@@ -55,8 +55,8 @@ export function parseExecConfig(config: JsonObject, args: readonly string[]): Ex
     termSignal: signal(table, "term-signal", DEFAULTS.termSignal),
     killSignal: signal(table, "kill-signal", DEFAULTS.killSignal),
     maxStartDelay_percent: numeric(table, "max-start-delay-percent", DEFAULTS.maxStartDelay_percent),
-    shellExitTimeout_s: duration(table, "shell-exit-timeout", DEFAULTS.shellExitTimeout_s),
-    barrierTimeout_s: duration(table, "barrier-timeout", DEFAULTS.barrierTimeout_s),
+    shellExitTimeout_s: table["shell-exit-timeout"] === "none" ? 0 : limit(table, "shell-exit-timeout", DEFAULTS.shellExitTimeout_s),
+    barrierTimeout_s: limit(table, "barrier-timeout", DEFAULTS.barrierTimeout_s),
     poolSize: table["shell-pool-size"] === undefined ? undefined : numeric(table, "shell-pool-size", 0),
     shellJobsMax: count(table, "shell-jobs-max", DEFAULTS.shellJobsMax),
     testexecGuests: testexec["allow-guests"] === true,
@@ -74,16 +74,24 @@ export function describeConfig(config: ExecConfig): JsonObject {
     "max-kill-count": config.maxKillCount,
     "max-kill-timeout": config.maxKillTimeout_s,
     "effective-max-kill-timeout": most,
+    config: { default_barrier_timeout: config.barrierTimeout_s, shell_exit_timeout: config.shellExitTimeout_s },
   };
 }
 
-/** How long maxKillCount attempts take, with the waits doubling up to five minutes. */
+const KILL_WAIT_MAX_S = 300;
+
+/** The wait between signals to a job's shells doubles with each. */
+export function nextKillWait_s(wait_s: number): number {
+  return Math.min(KILL_WAIT_MAX_S, wait_s * 2);
+}
+
+/** How long it takes until maxKillCount signals have been sent to a job's shells. */
 function longestKill_s(config: ExecConfig): number {
   let wait_s = config.killTimeout_s;
   let total_s = wait_s * 5;
   for (let i = 1; i < config.maxKillCount; i++) {
-    wait_s = Math.min(300, wait_s * 2);
     total_s += wait_s;
+    wait_s = nextKillWait_s(wait_s);
   }
   return total_s;
 }
@@ -96,18 +104,22 @@ function invalid(name: string, value: Json | undefined): FluxError {
   return new FluxError(errno.EINVAL, `invalid ${name}: ${textOf(value)}`);
 }
 
-function duration(table: Readonly<Record<string, Json>>, name: string, fallback: number): number {
+/** A duration (RFC 23), which is text. */
+function limit(table: Readonly<Record<string, Json>>, name: string, fallback: number): number {
   const value = table[name];
   if (value === undefined) return fallback;
-  if (typeof value === "number" && value > 0) return value;
   try {
-    if (typeof value !== "string") throw invalid(name, value);
-    const seconds = parseDuration(value);
-    if (seconds === 0) throw invalid(name, value);
-    return seconds;
+    if (typeof value === "string") return parseDuration(value);
   } catch {
-    throw invalid(name, value);
+    // said below
   }
+  throw invalid(name, value);
+}
+
+function duration(table: Readonly<Record<string, Json>>, name: string, fallback: number): number {
+  const seconds = limit(table, name, fallback);
+  if (seconds === 0) throw invalid(name, table[name]);
+  return seconds;
 }
 
 function numeric(table: Readonly<Record<string, Json>>, name: string, fallback: number): number {

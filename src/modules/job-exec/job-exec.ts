@@ -64,7 +64,7 @@ export function createJobExec(options: JobExecOptions = {}): ModuleDefinition {
           await leader?.stop();
           await shells.stop();
         },
-        stats: () => ({ ...describeConfig(config), jobs: leader?.describeJobs() ?? {}, config: {}, pool: shells.pool.stats, "bulk-exec": describeShells(shells) }),
+        stats: () => ({ ...describeConfig(config), jobs: leader?.describeJobs() ?? {}, pool: shells.pool.stats, "bulk-exec": describeShells(shells) }),
         reconfigure(table) {
           config = parseExecConfig(table, context.args);
           leader?.reconfigure(config);

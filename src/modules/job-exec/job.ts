@@ -14,7 +14,7 @@ import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import type { Clock, Timer } from "../../os/clock.ts";
 import { jobNodes, type JobNode } from "../../shell/layout.ts";
 import { eventLine } from "../../shell/protocol.ts";
-import type { ExecConfig } from "./config.ts";
+import { type ExecConfig, nextKillWait_s } from "./config.ts";
 import type { Guest, PrimaryWriter } from "./guest.ts";
 
 /** How a job's tasks come about: shells on its nodes, or a simulation. */
@@ -25,8 +25,8 @@ export interface Execution {
   start(): void;
   /** Signals all tasks. */
   kill(signum: number): void;
-  /** Kills what kills the tasks: the shell processes. */
-  killShells(): void;
+  /** Signals the shell processes and the process groups of their tasks. */
+  killShells(signum: number): void;
   /** The module goes, and the job may be met again: true when something of it goes on meanwhile, false when it was killed. */
   leave(): boolean;
   /** Broker ranks that still have something running. */
@@ -250,7 +250,7 @@ function cancelJob(job: ActiveJob): void {
   if (!job.finalizing) startKillTimers(job);
 }
 
-/** SIGKILL to the tasks again and again; later to the shells, with growing waits; at last the nodes are given up. */
+/** The kill signal to the tasks again and again; later to the shells, with growing waits; at last the nodes are given up. */
 function startKillTimers(job: ActiveJob): void {
   const { clock, config } = job.context;
   const wait_ms = job.killTimeout_s * 1000;
@@ -262,33 +262,35 @@ function startKillTimers(job: ActiveJob): void {
   };
   job.timers.kill ??= clock.setTimer(wait_ms, killTasks);
   job.timers.killShell ??= clock.setTimer(wait_ms * 5, () => killShells(job));
-  if (config.maxKillTimeout_s > 0) job.timers.maxKill ??= clock.setTimer(config.maxKillTimeout_s * 1000, () => giveUp(job));
+  if (config.maxKillTimeout_s > 0) job.timers.maxKill ??= clock.setTimer(config.maxKillTimeout_s * 1000, () => giveUp(job, "max-kill-timeout"));
 }
-
-const KILL_TIMEOUT_MAX_S = 300;
 
 function killShells(job: ActiveJob): void {
   const { clock, config, h } = job.context;
   h.log(7, `Sending ${signalName(config.killSignal)} to job shell for job ${formatJobId(job.id, "f58")}`);
-  job.execution.killShells();
+  job.execution.killShells(config.killSignal);
   job.killShellCount++;
   clock.clear(job.timers.kill);
   if (job.finalizing) return;
-  job.killTimeout_s = Math.min(KILL_TIMEOUT_MAX_S, job.killTimeout_s * 2);
   job.timers.killShell = clock.setTimer(job.killTimeout_s * 1000, () => killShells(job));
-  if (job.timers.maxKill === undefined && job.killShellCount >= config.maxKillCount) giveUp(job);
+  job.killTimeout_s = nextKillWait_s(job.killTimeout_s);
+  if (job.timers.maxKill === undefined && job.killShellCount >= config.maxKillCount) giveUp(job, "max kill count");
 }
 
 /** What runs cannot be ended: its nodes are drained, and the job ends without them. */
-function giveUp(job: ActiveJob): void {
+function giveUp(job: ActiveJob, limit: string): void {
   const ranks = job.execution.activeRanks();
   if (ranks.isEmpty) return;
   const id = formatJobId(job.id, "f58");
-  job.context.h.log(7, `job ${id} exceeded max kill count. Draining active ranks`);
-  job.context.h
-    .rpc("resource.drain", { targets: ranks.toString(), reason: `unkillable user processes for job ${id}`, mode: "update" }, { nodeid: 0 })
+  job.context.h.log(7, `job ${id} exceeded ${limit}. Draining active ranks`);
+  drain(job, ranks, `unkillable user processes for job ${id}`)
     .then(() => jobComplete(job, 1))
     .catch((err: unknown) => job.context.h.log(3, `failed to drain active ranks for ${id}: ${toFluxError(err).message}`));
+}
+
+/** Nodes that something is wrong with get no more jobs. */
+export async function drain(job: ActiveJob, ranks: IdSet, reason: string): Promise<void> {
+  await job.context.h.rpc("resource.drain", { targets: ranks.toString(), reason, mode: "update" }, { nodeid: 0 });
 }
 
 /** (Re)sets the timer of the time limit. */

@@ -27,8 +27,8 @@ export interface PoolOptions {
 export interface Lease {
   /** An order for the shell; without effect before it has its job. */
   order(order: JsonObject): void;
-  /** Kills the process and the tasks it told of. False while no process has the job. */
-  kill(pids: readonly number[]): boolean;
+  /** Signals the process and the process groups of the tasks it told of. False while no process has the job. */
+  kill(pids: readonly number[], signum: number): boolean;
   /** Gives the process back. */
   release(reuse: boolean): void;
   /** Gives up waiting; false when a process has the job. */
@@ -103,7 +103,7 @@ export class Pool {
     }
     return {
       order: (order) => waiting.worker?.request.respond(order),
-      kill: (pids) => this.#kill(waiting, pids),
+      kill: (pids, signum) => this.#kill(waiting, pids, signum),
       release: (reuse) => this.#release(waiting, reuse),
       cancel: () => this.#cancel(waiting),
     };
@@ -210,11 +210,11 @@ export class Pool {
     return true;
   }
 
-  #kill(waiting: Waiting, pids: readonly number[]): boolean {
+  #kill(waiting: Waiting, pids: readonly number[], signum: number): boolean {
     const { worker } = waiting;
     if (worker === undefined) return false;
-    killGroups(pids);
-    if (worker.pid > 1) sendSignal(worker.pid, SIGKILL);
+    signalGroups(pids, signum);
+    if (worker.pid > 1) sendSignal(worker.pid, signum);
     return true;
   }
 
@@ -287,7 +287,7 @@ export class Pool {
   }
 }
 
-/** Ends process groups that may be gone already. */
-export function killGroups(pids: readonly number[]): void {
-  for (const pid of pids) if (pid > 1) sendSignal(-pid, SIGKILL);
+/** Process groups may be gone already. */
+export function signalGroups(pids: readonly number[], signum: number): void {
+  for (const pid of pids) if (pid > 1) sendSignal(-pid, signum);
 }

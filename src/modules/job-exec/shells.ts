@@ -2,7 +2,7 @@
 //
 //   job-exec.shell-start {id, userid, shell_rank, namespace, jobspec, R}   streaming; a response for each report (shell/protocol.ts),
 //        the last has phase "exited"; an error response when no shell could be started
-//   job-exec.shell-control {id, type, …}    an order for the job's shell on this rank; "kill-shell" kills the process itself
+//   job-exec.shell-control {id, type, …}    an order for the job's shell on this rank; "kill-shell" {signum} is for the process itself
 //   job-exec.shell-wait, shell-report       from the shell processes
 //   event shell-ID.kill {signum}            signals the tasks of job ID
 import type { Flux } from "../../client/flux.ts";
@@ -15,7 +15,7 @@ import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import { int, jobid, str, uint } from "../../message/unpack.ts";
 import { jobOrderSpec, reportSpec } from "../../shell/protocol.ts";
 import { killOrphans } from "../../shell/orphans.ts";
-import { killGroups, type Lease, Pool, type PoolOptions } from "./pool.ts";
+import { type Lease, Pool, signalGroups, type PoolOptions } from "./pool.ts";
 
 interface ActiveShell {
   readonly id: JobId;
@@ -59,7 +59,7 @@ export async function startShells(h: Flux, options: PoolOptions): Promise<Shells
    * that was being started gets a little later.
    */
   const sweep = async ({ pids, namespace }: ActiveShell): Promise<void> => {
-    killGroups(pids);
+    signalGroups(pids, SIGKILL);
     killOrphans(namespace, uri);
     for (const wait_ms of SWEEPS_MS) {
       await options.clock.sleep(wait_ms);
@@ -95,7 +95,7 @@ export async function startShells(h: Flux, options: PoolOptions): Promise<Shells
   /** Rank 0 is gone, or wants the job no more. */
   const abandon = (shell: ActiveShell): void => {
     active.delete(String(shell.id));
-    if (shell.lease?.cancel() === false) shell.lease.kill(shell.pids);
+    if (shell.lease?.cancel() === false) shell.lease.kill(shell.pids, SIGKILL);
   };
 
   const signalShell = (shell: ActiveShell, signum: number): void => {
@@ -115,7 +115,7 @@ export async function startShells(h: Flux, options: PoolOptions): Promise<Shells
       if (signum === SIGKILL) killOrphans(shell.namespace, uri);
     } else if (type === "kill-shell") {
       if (shell.lease?.cancel() === true) end(shell, { id, shell_rank: shell.shellRank, phase: "exited", status: 9 });
-      else shell.lease?.kill(shell.pids);
+      else shell.lease?.kill(shell.pids, request.unpack({ signum: int }).signum);
     } else shell.lease?.order(request.payload);
   };
 
