@@ -1,7 +1,9 @@
 // openLink: the link that a URI names (local:///path/to/socket, ssh://host/path/to/socket). Default: $FLUX_URI, then the system instance.
 import type { Link } from "./link.ts";
 import { errno, FluxError } from "../message/errno.ts";
+import { writeStderr } from "../os/stderr.ts";
 import { withMockUser } from "./mock-user.ts";
+import { withTrace } from "./trace.ts";
 import { connectUnix } from "./unix.ts";
 
 /** Where a system instance listens. */
@@ -12,8 +14,13 @@ export async function openLink(uri: string = process.env["FLUX_URI"] ?? SYSTEM_U
   const match = /^([a-z]+):\/\/([^?]*)/.exec(uri);
   if (match === null) throw new FluxError(errno.EINVAL, `malformed URI '${uri}': expected local:///path/to/socket`);
   const [, scheme, path = ""] = match;
-  if (scheme === "local") return withMockUser(await connectUnix(path), process.env);
+  if (scheme === "local") return dressed(await connectUnix(path));
   if (scheme !== "ssh") throw new FluxError(errno.ENOSYS, `no connector for '${scheme}://' URIs: only local:// and ssh:// are supported`);
   const { connectSsh } = await import("./ssh.ts");
-  return withMockUser(await connectSsh(uri), process.env);
+  return dressed(await connectSsh(uri));
+}
+
+/** With what the environment asks for. */
+function dressed(link: Link): Link {
+  return withMockUser(withTrace(link, process.env, writeStderr, () => performance.now()), process.env);
 }

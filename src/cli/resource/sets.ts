@@ -60,7 +60,7 @@ export async function readInput({ configFile }: InputOptions): Promise<{ answer:
 
 async function schedulerStatus(h: Flux): Promise<JsonObject> {
   try {
-    return await h.rpc("resource.sched-status", undefined, { nodeid: 0 });
+    return await h.rpc(process.env["FLUX_RESOURCE_LIST_RPC"] ?? "resource.sched-status", undefined, { nodeid: 0 });
   } catch (err) {
     if (!isErrno(err, errno.ENOSYS)) throw err;
     return h.rpc("sched.resource-status", undefined, { nodeid: 0 });

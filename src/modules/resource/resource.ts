@@ -68,6 +68,18 @@ function topoGet(config: ResourceConfig): Methods[string] {
 
 // ---- every rank but 0
 
+/** Who asks here by mistake gets a better answer than that there is no such method. */
+const LEADER_ONLY: Methods = {
+  status: allowUser(() => refuse(errno.EPROTO, "this RPC only works on rank 0")),
+  "sched-status": allowUser(() => refuse(errno.EPROTO, "this RPC only works on rank 0")),
+  reload: () => refuse(errno.ENOSYS, "resource.reload is only available on rank 0"),
+  "expiration-update": () => refuse(errno.ENOSYS, "resource.expiration-update is only available on rank 0"),
+};
+
+function refuse(code: number, text: string): never {
+  throw new FluxError(code, text);
+}
+
 async function startFollower(h: Flux, context: ModuleContext, config: ResourceConfig): Promise<ModuleHooks> {
   const { rank, clock } = context;
   const upward = new Upward(h, rank, clock);
@@ -77,6 +89,7 @@ async function startFollower(h: Flux, context: ModuleContext, config: ResourceCo
     "topo-reduce": async (req) => {
       await upward.add(parseR(req.unpack({ resource: obj }).resource));
     },
+    ...LEADER_ONLY,
   });
   const failed = (err: unknown): void => {
     if (!h.isClosed) h.log(LOG_ERR, `resource discovery: ${toFluxError(err).message}`);

@@ -145,6 +145,12 @@ test("a scheduler hears what is up, and what goes", async () => {
   }, "the resources can be acquired again");
 });
 
+test("another rank than 0 says where to ask", async () => {
+  const { h } = await start({ size: 2, online: "0-1" });
+  await expect(h.rpc("resource.status", undefined, { nodeid: 1 })).rejects.toMatchObject({ errno: errno.EPROTO, message: "this RPC only works on rank 0" });
+  await expect(h.rpc("resource.expiration-update", { expiration: 0 }, { nodeid: 1 })).rejects.toMatchObject({ errno: errno.ENOSYS, message: expect.stringContaining("rank 0") as string });
+});
+
 test("configured resources that go may come back", async () => {
   const { h, groups } = await start({ config: CONFIG, online: "0-3" });
   const updates = h.stream("resource.acquire", undefined, { cancelTopic: "resource.acquire-cancel" });
