@@ -49,3 +49,12 @@ test("settings that make no sense are refused", async () => {
   const { stderr } = await instance.flux(["run", "--setattr=exec.bulkexec.barier-timeout=1", "true"]);
   expect(stderr).toContain("failed to unpack system.exec.bulkexec: there is no setting barier-timeout");
 });
+
+test("a time limit that the execution system doesn't take is said by an exception", async () => {
+  const id = (await instance.flux(["submit", "--wait-event=start", "-t5m", "sleep", "600"])).stdout.trim();
+  await instance.flux(["module", "debug", "--set", "1", "job-exec"]);
+  expect((await instance.flux(["update", id, "duration=1m"])).code).toBe(0);
+  expect((await instance.flux(["job", "wait-event", "-t20", "-m", "severity=1", id, "exception"])).stdout).toContain("failed to send expiration update");
+  await instance.flux(["module", "debug", "--clear", "job-exec"]);
+  await instance.flux(["cancel", id]);
+});

@@ -86,6 +86,9 @@ async function ownShell(h: Flux): Promise<StartShell> {
   return () => spawnProcess({ argv: [...selfCommand(), "shell"], env: { ...process.env, FLUX_URI: uri }, cwd: "/", stdin: "null", stdout: "inherit", stderr: "inherit", newSession: true });
 }
 
+/** `flux module debug --set 1 job-exec`, for tests: expirations of jobs can't be changed. */
+const DEBUG_FAIL_EXPIRATION = 1;
+
 interface Leader {
   readonly methods: Methods;
   /** Resolves when all jobs that are there now have been started, or refused. */
@@ -101,6 +104,7 @@ async function startLeader(h: Flux, moduleContext: ModuleContext, config: ExecCo
   const context: ExecContext = {
     h,
     clock: moduleContext.clock,
+    debugFlags: moduleContext.debugFlags,
     owner: moduleContext.owner,
     config,
     primary: primaryWriter(h),
@@ -144,8 +148,9 @@ function leaderMethods(context: ExecContext): Methods {
     }),
     expiration(request) {
       const { id, expiration } = request.unpack({ id: jobid, expiration: num });
+      if ((context.debugFlags() & DEBUG_FAIL_EXPIRATION) !== 0) throw new FluxError(errno.EINVAL, "the time limit is not changed: module debug flag 1 is set");
       updateExpiration(jobOf(context, id), expiration);
-      context.h.log(7, `updated expiration of ${formatJobId(id, "f58")} to ${expiration}`);
+      context.h.log(7, `updated expiration of ${formatJobId(id, "f58")} to ${expiration.toFixed(2)}`);
     },
     override: allowUser((request) => {
       const { event, jobid: id, status } = request.unpack({ event: str, jobid: jobid, status: def(int, 0) });

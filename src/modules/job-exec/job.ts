@@ -41,6 +41,8 @@ export interface ExecContext {
   readonly h: Flux;
   readonly clock: Clock;
   readonly owner: number;
+  /** Of `flux module debug`. */
+  readonly debugFlags: () => number;
   config: ExecConfig;
   readonly primary: PrimaryWriter;
   /** Blobref of an empty directory. */
