@@ -75,6 +75,9 @@ describe("loading", () => {
     const path = join(folder, "broken.js");
     writeFileSync(path, "export default 5;");
     await expect(load(path)).rejects.toMatchObject({ message: `${path}: the default export is not a jobtap plugin (see defineJobtap)` });
+    const inC = join(folder, "priority.so");
+    writeFileSync(inC, "\x7fELF");
+    await expect(load(inC)).rejects.toMatchObject({ message: `${inC}: plugins are written in JavaScript or TypeScript here: flux-jobtap(1)` });
     const picky = plugin("picky.js", `"conf.update": () => { throw new Error("I need more"); }`);
     await expect(load(picky)).rejects.toMatchObject({ errno: errno.EINVAL, message: "I need more" });
   });
