@@ -1,5 +1,6 @@
 // What flux job-validator and flux job-frobnicator have in common: they do to lines of JSON on standard input what
 // job-ingest does to jobs, with the same plugins.
+import { resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { Flux } from "../client/flux.ts";
 import type { IngestJob } from "../client/ingest-plugin.ts";
@@ -35,7 +36,7 @@ export function pluginCommand(kind: "validator" | "frobnicator", summary: string
         return 0;
       }
       const args = [...options.arg.map((word) => `--${word}`), ...pluginArguments(options)];
-      const names = options.plugins.flatMap((word) => word.split(",")).filter((name) => name !== "");
+      const names = options.plugins.flatMap((word) => word.split(",")).filter((name) => name !== "").map((name) => (name.includes("/") ? resolve(name) : name));
       const session = new Session();
       try {
         return await processLines(kind, await openPipeline(kind, names, args, session), options.jobspecOnly);

@@ -10,8 +10,11 @@
 //     },
 //   });
 //
-// A file is named by its path in [ingest.validator] plugins or [ingest.frobnicator] plugins. A path that doesn't end in .ts
-// or .js (.mts, .mjs) is that of a program, which gets one line of JSON a job on its standard input:
+// A class Validator or Frobnicator in Python, written against Flux's bindings (flux.job.validator, flux.job.frobnicator), is
+// named by the path of its .py file, and runs in an interpreter of its own.
+//
+// A file is named by its path in [ingest.validator] plugins or [ingest.frobnicator] plugins. A path that doesn't end in .ts,
+// .js, .mts, .mjs or .py is that of a program, which gets one line of JSON a job on its standard input:
 //
 //   {"jobspec": {…}, "userid": 1000, "urgency": 16, "flags": 0}
 //

@@ -17,6 +17,8 @@ const CLOSE_GRACE_MS = 500;
 const LINGER_MS = 1000;
 
 export interface LineProgramOptions {
+  /** In messages. */
+  readonly name: string;
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Bytes of jobs that may wait for its answer. */
@@ -65,9 +67,9 @@ export class LineProgram {
   ask(question: JsonObject): Promise<JsonObject> {
     const line = `${encodeJson(question)}\n`;
     const size_bytes = Buffer.byteLength(line);
-    const { buffer_bytes, argv } = this.#options;
+    const { buffer_bytes, name } = this.#options;
     if (this.#waiting_bytes + size_bytes > buffer_bytes) {
-      return Promise.reject(new FluxError(errno.ENOBUFS, `${argv[0]}: over ${buffer_bytes} bytes of jobs wait for it (ingest.buffer-size)`));
+      return Promise.reject(new FluxError(errno.ENOBUFS, `${name}: over ${buffer_bytes} bytes of jobs wait for it (ingest.buffer-size)`));
     }
     this.requests++;
     return new Promise((resolve, reject) => {
@@ -93,9 +95,9 @@ export class LineProgram {
   }
 
   #expectEnd(child: Child): void {
-    const { argv, log } = this.#options;
+    const { name, log } = this.#options;
     let timer = this.#clock.setTimer(CLOSE_GRACE_MS, () => {
-      log(4, `${argv[0]}: it does not end with its input: SIGTERM`);
+      log(4, `${name}: it does not end with its input: SIGTERM`);
       child.killGroup("SIGTERM");
       timer = this.#clock.setTimer(CLOSE_GRACE_MS, () => child.killGroup("SIGKILL"));
     });
@@ -115,7 +117,7 @@ export class LineProgram {
   /** None of the questions will be answered; the next starts the program anew, however long this one takes to die. */
   #expired(): void {
     const text = `it did not answer within ${this.#limit_ms / 1000} s`;
-    this.#options.log(3, `${this.#options.argv[0]}: ${text}: it is killed`);
+    this.#options.log(3, `${this.#options.name}: ${text}: it is killed`);
     const child = this.#child;
     this.#child = undefined;
     this.#refuseAll(text, errno.ETIMEDOUT);
@@ -123,7 +125,7 @@ export class LineProgram {
   }
 
   #start(): Child {
-    const { argv, env, log } = this.#options;
+    const { name, argv, env, log } = this.#options;
     const decoder = new TextDecoder();
     const child = spawnProcess({
       argv,
@@ -138,7 +140,7 @@ export class LineProgram {
         if (child === this.#child) this.#take(decoder.decode(chunk, { stream: true }));
       },
       onStderr: (chunk) => {
-        for (const line of Buffer.from(chunk).toString().split("\n")) if (line !== "") log(3, `${argv[0]}: ${line}`);
+        for (const line of Buffer.from(chunk).toString().split("\n")) if (line !== "") log(3, `${name}: ${line}`);
       },
     });
     void child.exited.then(() => this.#ended(child));
@@ -155,7 +157,7 @@ export class LineProgram {
 
   #answered(line: string): void {
     const waiting = this.#waiting.shift();
-    if (waiting === undefined) return this.#options.log(4, `${this.#options.argv[0]}: a line that answers nothing`);
+    if (waiting === undefined) return this.#options.log(4, `${this.#options.name}: a line that answers nothing`);
     this.#waiting_bytes -= waiting.size_bytes;
     this.#watch();
     if (this.#waiting.length === 0 && this.#child !== undefined && this.#child === this.#closing) this.#expectEnd(this.#child);
@@ -182,6 +184,6 @@ export class LineProgram {
 
   #failed(text: string, code: number = errno.EINVAL): FluxError {
     this.errors++;
-    return new FluxError(code, `${this.#options.argv[0]}: ${text}`);
+    return new FluxError(code, `${this.#options.name}: ${text}`);
   }
 }

@@ -8,8 +8,10 @@ import type { Frobnicate, IngestContext, IngestJob, Validate } from "../../clien
 import { isJsonObject, type JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import type { Clock } from "../../os/clock.ts";
+import { selfCommand } from "../../os/self.ts";
 import { FROBNICATORS, tableOf, VALIDATORS } from "./builtin-plugins.ts";
 import type { StageConfig } from "./ingest-config.ts";
+import PYTHON_HOST from "./ingest_host.py" with { type: "text" };
 import { LineProgram } from "./line-program.ts";
 
 export interface PipelineOptions {
@@ -165,7 +167,7 @@ async function openStage<T>(
     if (isProgram(name)) {
       knowsAll = true;
       const { env, buffer_bytes, log, clock } = options;
-      const program = new LineProgram({ argv: [name, ...stage.args], env, buffer_bytes, log, clock });
+      const program = new LineProgram({ name, argv: programArgv(kind, name, stage.args), env, buffer_bytes, log, clock });
       programs.push(program);
       steps.push(byProgram(program));
       continue;
@@ -180,6 +182,11 @@ async function openStage<T>(
   const unknown = [...args.keys()].find((arg) => !known.has(arg));
   if (unknown !== undefined && !knowsAll) throw new FluxError(errno.EINVAL, `${kind}: unrecognized arguments: --${unknown}`);
   return { steps, programs, requests: 0, errors: 0 };
+}
+
+/** A plugin in Python is hosted by a program of ours, in the interpreter that finds Flux's bindings. */
+function programArgv(kind: string, path: string, args: readonly string[]): string[] {
+  return path.endsWith(".py") ? [...selfCommand(), "python", "-c", PYTHON_HOST, kind, path, ...args] : [path, ...args];
 }
 
 const SOURCE = /\.[cm]?[jt]s$/;

@@ -112,7 +112,7 @@ function lineProgram(text: string, name: string) {
     for (const [what, wake] of waiting) if (line.includes(what)) wake();
   };
   const said = (what: string): Promise<void> => new Promise((resolve) => (logged.some((line) => line.includes(what)) ? resolve() : waiting.push([what, resolve])));
-  const program = new LineProgram({ argv: [path], env: { PATH: process.env["PATH"] }, buffer_bytes: 10_000, log, clock, answerLimit_ms: 1000 });
+  const program = new LineProgram({ name: path, argv: [path], env: { PATH: process.env["PATH"] }, buffer_bytes: 10_000, log, clock, answerLimit_ms: 1000 });
   return { clock, logged, path, program, said };
 }
 
