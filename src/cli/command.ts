@@ -17,6 +17,7 @@
 // first word that isn't one: the rest is somebody else's command line.
 import { writeStderr } from "../os/stderr.ts";
 import { FluxError } from "../message/errno.ts";
+import { NumberError } from "./options.ts";
 import { GetoptError, type GetoptProblem, GetoptValueError, optionHelp, parseWords } from "./getopt.ts";
 
 /** How one option is written and read; make them with flag(), text(), value(), … below. */
@@ -251,6 +252,9 @@ function parseOptions(spec: CommandSpecAny, words: readonly string[], path: stri
     }
   } catch (err) {
     if (err instanceof GetoptError) throw new OptionError(problemText(err.problem, spec.style), spec, path);
+    if (err instanceof GetoptValueError && err.cause instanceof NumberError && spec.style === "argparse") {
+      throw new OptionError(`argument ${err.names.join("/")}: invalid ${err.cause.kind} value: '${err.given}'`, spec, path);
+    }
     if (err instanceof GetoptValueError) throw new UsageError(`invalid value '${err.given}' for ${err.option}: ${err.message}`);
     throw err;
   }

@@ -35,13 +35,20 @@ export interface ParsedWords {
 
 /** The value of an option that its parse() refuses. */
 export class GetoptValueError extends Error {
+  /** The option's long name, or its only one. */
+  readonly option: string;
+  /** All its names. */
+  readonly names: readonly string[];
+
   constructor(
-    readonly option: string,
+    flags: string,
     readonly given: string,
     cause: unknown,
   ) {
     super(cause instanceof Error ? cause.message : String(cause), { cause });
     this.name = "GetoptValueError";
+    this.option = longName(flags);
+    this.names = flags.match(/(?<![\w-])--?[A-Za-z0-9][\w-]*/g) ?? [flags];
   }
 }
 
@@ -174,7 +181,7 @@ function parseValue(option: Getopt, given: string): unknown {
   try {
     return option.parse(given);
   } catch (cause) {
-    throw new GetoptValueError(longName(option.flags), given, cause);
+    throw new GetoptValueError(option.flags, given, cause);
   }
 }
 

@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { decodeJson, encodeJson, isJsonObject, type Json, type JsonObject } from "../formats/json.ts";
 import { arr, str, unpack } from "../message/unpack.ts";
 import { errno, isErrno } from "../message/errno.ts";
-import { defineCommand, flag, text, UsageError } from "./command.ts";
+import { defineCommand, flag, requireArguments, text, UsageError } from "./command.ts";
 import { withFlux } from "./connect.ts";
 import { print, wrongUsage } from "./output.ts";
 
@@ -45,6 +45,13 @@ async function send(payload: JsonObject, plugin: string): Promise<number> {
   });
 }
 
+/** Throws UsageError. */
+function onePlugin(args: readonly string[], path: string): string {
+  requireArguments(["PLUGIN"].slice(args.length), path, "PLUGIN");
+  if (args.length > 1) throw wrongUsage(`${path} PLUGIN`);
+  return args[0] ?? "";
+}
+
 const load = defineCommand({
   name: "load",
   style: "argparse",
@@ -58,8 +65,8 @@ Example:
   options: { remove: text("-r, --remove NAME", "remove this one first: a name, a pattern, or all") },
   passThrough: true,
   run({ options, args }) {
-    const [plugin, ...words] = args;
-    if (plugin === undefined) throw wrongUsage("flux jobtap load [-r NAME] PLUGIN [KEY=VAL ...]");
+    const [plugin = "", ...words] = args;
+    requireArguments(["PLUGIN"].slice(args.length), "flux jobtap load", "[-r NAME] PLUGIN [KEY=VAL ...]");
     const path = /\.[cm]?[jt]s$/.test(plugin) && !isAbsolute(plugin) && existsSync(plugin) ? resolve(plugin) : plugin;
     const conf = words.length === 0 ? {} : { conf: configOf(words) };
     return send({ load: path, ...conf, ...(options.remove === undefined ? {} : { remove: options.remove }) }, plugin);
@@ -73,8 +80,7 @@ const remove = defineCommand({
   usage: "PLUGIN",
   details: "Remove a plugin, those that match a pattern, or all (but the builtin ones).",
   run({ args }) {
-    const [plugin] = args;
-    if (plugin === undefined || args.length > 1) throw wrongUsage("flux jobtap remove PLUGIN");
+    const plugin = onePlugin(args, "flux jobtap remove");
     return send({ remove: plugin }, plugin);
   },
 });
@@ -100,8 +106,7 @@ const query = defineCommand({
   summary: "print what a plugin tells of itself, as JSON",
   usage: "PLUGIN",
   run({ args }) {
-    const [plugin] = args;
-    if (plugin === undefined || args.length > 1) throw wrongUsage("flux jobtap query PLUGIN");
+    const plugin = onePlugin(args, "flux jobtap query");
     return withFlux(async (h) => {
       print(encodeJson(await h.rpc("job-manager.jobtap-query", { name: plugin }, { nodeid: 0 })));
       return 0;

@@ -1,11 +1,19 @@
 // Checks of option values that many commands share. Each throws an Error that says what is expected.
 import { parseDuration } from "../formats/fsd.ts";
 
+/** What should be a number is none. */
+export class NumberError extends Error {
+  constructor(readonly kind: "int" | "float") {
+    super(`expected ${kind === "int" ? "an integer" : "a number"}`);
+    this.name = "NumberError";
+  }
+}
+
 /** An integer from `min` on. */
 export function integer(min: number = 0): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (!/^[+-]?\d+$/.test(text) || !Number.isSafeInteger(value)) throw new Error("expected an integer");
+    if (!/^[+-]?\d+$/.test(text) || !Number.isSafeInteger(value)) throw new NumberError("int");
     if (value < min) throw new Error(`expected ${min} or more`);
     return value;
   };
@@ -13,7 +21,7 @@ export function integer(min: number = 0): (text: string) => number {
 
 export function real(text: string): number {
   const value = Number(text);
-  if (text.trim() === "" || !Number.isFinite(value)) throw new Error("expected a number");
+  if (text.trim() === "" || !Number.isFinite(value)) throw new NumberError("float");
   return value;
 }
 

@@ -71,10 +71,10 @@ Examples:
     if (args.length > 0 && filtered) printError("flux-pstree: WARNING: filtering options ignored with jobid list");
     const view = viewOf(options);
     const skipRoot = options.skipRoot === undefined ? view.details !== undefined || args.length > 0 : yes(options.skipRoot);
-    const ids = args.map((word) => parseJobId(word));
+    const asked = args.map((word) => ({ word, id: parseJobId(word) }));
     return withFlux(async (h) => {
       const root = skipRoot ? { label: ".", prefix: "", copies: 1, children: [] } : nodeOf(await enclosingJob(h), view, true);
-      root.children = await childrenOf(h, view, options, ids, skipRoot, 0);
+      root.children = await childrenOf(h, view, options, asked, skipRoot, 0);
       if (view.details !== undefined && !options.noHeader) print(formatHeader(view.details, (field) => JOB_FIELDS.heading(field) ?? ""));
       const style = STYLES[options.compact ? "compact" : options.ascii ? "ascii" : "box"];
       const width = options.long || !process.stdout.isTTY ? Infinity : windowWidth(undefined);
@@ -93,6 +93,12 @@ function yes(word: string): boolean {
 }
 
 // ---- what is shown of a job
+
+/** A job as it was asked for. */
+interface AskedJob {
+  readonly word: string;
+  readonly id: JobId;
+}
 
 interface View {
   readonly label: OutputFormat;
@@ -134,9 +140,9 @@ function nodeOf(row: JobRow, view: View, isParent: boolean): TreeNode {
 
 // ---- the tree
 
-async function childrenOf(h: Flux, view: View, options: Options, ids: readonly JobId[], skipRoot: boolean, level: number): Promise<TreeNode[]> {
+async function childrenOf(h: Flux, view: View, options: Options, asked: readonly AskedJob[], skipRoot: boolean, level: number): Promise<TreeNode[]> {
   if (level > (options.level ?? LEVEL_MAX)) return [];
-  const found = ids.length > 0 ? await knownJobs(h, ids, view) : await listJobs(h, queryOf(view, options, level === 0 && skipRoot));
+  const found = asked.length > 0 ? await knownJobs(h, asked, view) : await listJobs(h, queryOf(view, options, level === 0 && skipRoot));
   const rows = view.asksInstances ? await withInstanceInfo(found) : found;
   const nodes = await Promise.all(
     rows.map(async (row) => {
@@ -150,8 +156,9 @@ async function childrenOf(h: Flux, view: View, options: Options, ids: readonly J
   return options.noCombine ? nodes : combined(nodes);
 }
 
-async function knownJobs(h: Flux, ids: readonly JobId[], view: View): Promise<JobRow[]> {
-  return findJobs(h, ids, view.attributes, (index) => printError(`JobID ${ids[index]} unknown`));
+async function knownJobs(h: Flux, asked: readonly AskedJob[], view: View): Promise<JobRow[]> {
+  const ids = asked.map(({ id }) => id);
+  return findJobs(h, ids, view.attributes, (index) => printError(`JobID ${asked[index]?.word} unknown`));
 }
 
 /** What --filter asks for holds below the outermost level only, where that isn't shown as a job itself. */

@@ -146,7 +146,7 @@ export function parseStates(words: string): number {
   let states = 0;
   for (const word of words.split(",")) {
     const bits = statesByName(word);
-    if (bits === undefined) throw new UsageError(`invalid state: ${word}`);
+    if (bits === undefined) throw new UsageError(`Invalid state ${word} specified`);
     states |= bits;
   }
   return states;
