@@ -14,6 +14,7 @@ import cancelPage from "../../docs/man/flux-cancel.md" with { type: "text" };
 import configPage from "../../docs/man/flux-config.md" with { type: "text" };
 import configAccessPage from "../../docs/man/flux-config-access.md" with { type: "text" };
 import configArchivePage from "../../docs/man/flux-config-archive.md" with { type: "text" };
+import configExecPage from "../../docs/man/flux-config-exec.md" with { type: "text" };
 import configFakeResourcesPage from "../../docs/man/flux-config-fake-resources.md" with { type: "text" };
 import configSchedSimplePage from "../../docs/man/flux-config-sched-simple.md" with { type: "text" };
 import dmesgPage from "../../docs/man/flux-dmesg.md" with { type: "text" };
@@ -85,6 +86,7 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   config: configPage,
   "config-access": configAccessPage,
   "config-archive": configArchivePage,
+  "config-exec": configExecPage,
   "config-fake-resources": configFakeResourcesPage,
   "config-sched-simple": configSchedSimplePage,
   dmesg: dmesgPage,
