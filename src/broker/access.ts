@@ -41,6 +41,16 @@ export function accessRules(config: JsonObject): AccessRules {
   };
 }
 
+/** The rules of whatever configuration holds now: read once for each, since many may connect at once. */
+export function currentAccess(config: () => JsonObject): () => AccessRules {
+  let known: { config: JsonObject; rules: AccessRules } | undefined;
+  return () => {
+    const now = config();
+    if (known?.config !== now) known = { config: now, rules: accessRules(now) };
+    return known.rules;
+  };
+}
+
 function members(where: string, table: JsonObject): Members {
   for (const key of Object.keys(table)) if (!Object.hasOwn(NOBODY, key)) throw new FluxError(errno.EPROTO, `${where}.${key}: there is no such key; there are users and groups`);
   return fields({ users: def(arr(str), []), groups: def(arr(str), []) })(table, where);

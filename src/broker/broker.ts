@@ -27,7 +27,7 @@ import { Attributes } from "./attributes.ts";
 import { type Boot, openBoot } from "./boot/boot.ts";
 import { applyConfValue, readConfig } from "./config.ts";
 import { BUILTIN_CONFIG } from "./builtin-config.ts";
-import { accessRules } from "./access.ts";
+import { accessRules, currentAccess } from "./access.ts";
 import { listenLocal, type LocalConnector } from "./connector-local.ts";
 import { openInternal } from "./endpoints.ts";
 import { type Enclosing, programEnvironment, takeEnclosing } from "./environment.ts";
@@ -328,7 +328,7 @@ class Broker {
       router: this.#router,
       owner: this.#owner,
       newId: randomUUID,
-      access: () => accessRules(this.#currentConfig()),
+      access: currentAccess(() => this.#currentConfig()),
       log: (level, text) => this.#log.write(level, text.replace(/^connector-local: /, ""), "connector-local"),
     });
     for (const name of EARLY_MODULES) {

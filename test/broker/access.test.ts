@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { accessRules, OWNER_ONLY, rolesOf } from "../../src/broker/access.ts";
+import { accessRules, currentAccess, OWNER_ONLY, rolesOf } from "../../src/broker/access.ts";
 import type { JsonObject } from "../../src/formats/json.ts";
 import { ROLE_ADMIN, ROLE_OWNER, ROLE_USER } from "../../src/message/roles.ts";
 import { userByName } from "../../src/os/passwd.ts";
@@ -21,6 +21,15 @@ describe("[access]", () => {
     expect(() => accessRules({ access: { roles: { admin: { user: [] } } } })).toThrow("access.roles.admin.user");
     expect(() => accessRules({ access: { roles: { admin: { users: [1] } } } })).toThrow("access.roles.admin.users");
     expect(() => accessRules({ access: { roles: { admin: { groups: "wheel" } } } })).toThrow("access.roles.admin.groups");
+  });
+
+  test("is read again when the configuration has changed", () => {
+    let config: JsonObject = {};
+    const access = currentAccess(() => config);
+    const before = access();
+    expect(access()).toBe(before);
+    config = { access: { "allow-guest-user": true } };
+    expect(access().allowGuestUser).toBe(true);
   });
 
   test("lets in who may connect", () => {
