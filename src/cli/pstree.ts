@@ -124,6 +124,9 @@ function viewOf(options: Options): View {
   return { ...view, attributes: attributesOf([...fields, "annotations", "state", "userid"]), asksInstances: wantsInstanceInfo(fields) };
 }
 
+/** The instance at the top may be no job. */
+const NO_JOB = toJobId(0);
+
 interface TreeNode {
   readonly label: string;
   /** Details before the tree. */
@@ -134,7 +137,8 @@ interface TreeNode {
 }
 
 function nodeOf(row: JobRow, view: View, isParent: boolean): TreeNode {
-  const show = (format: OutputFormat): string => formatRow(format, (field) => JOB_FIELDS.value(row, field));
+  const value = (field: string): ReturnType<typeof JOB_FIELDS.value> => (row.id === NO_JOB && /^id\b/.test(field) ? "." : JOB_FIELDS.value(row, field));
+  const show = (format: OutputFormat): string => formatRow(format, value);
   return { label: show(isParent ? view.parent : view.label), prefix: view.details === undefined ? "" : `${show(view.details)} `, copies: 1, children: [] };
 }
 
@@ -218,7 +222,7 @@ async function enclosingJob(h: Flux): Promise<JobRow> {
   }
   const [size, owner, hosts, start] = await Promise.all([h.attr("size"), h.attr("security.owner"), h.attr("hostlist"), attr("broker.starttime")]);
   const info: JsonObject = {
-    id: toJobId(0),
+    id: NO_JOB,
     userid: Number(owner),
     state: STATE.RUN,
     name: ".",

@@ -152,6 +152,8 @@ describe("an instance in the background", () => {
     expect((await flux("proxy", id, "echo typed | flux run cat")).stdout).toBe("typed\n");
     expect((await flux("jobs", "-R", "-no", "{id} {name}")).stdout).toBe(`${id} flux\n\n${id}:\n${job} sleep\n`);
     expect((await flux("pstree")).stdout).toBe(".\n└── flux\n    └── sleep\n");
+    expect((await flux("pstree", "-p")).stdout).toStartWith(". .\n");
+    expect((await flux("pstree", "-x", "-n", "--skip-root=no")).stdout).toMatch(/^ +\. /);
     expect((await flux("pstree", "--ascii", "-p", "--skip-root=yes")).stdout).toBe(`${id} flux\n\`-- sleep\n`);
     const said = (await flux("jobs", "-no", "{instance.stats.total} {instance.stats} {instance.resources.all.nnodes} {instance.resources.allocated.ncores} {instance.progress}", id)).stdout;
     expect(said).toBe("2 PD:0 R:1 CD:1 F:0 2 1 0.5\n");
