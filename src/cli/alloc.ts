@@ -52,7 +52,7 @@ Examples:
       if (options.verbose > 0) writeError(`jobid: ${shownId}\n`);
       const { attachJob } = await import("./attachment.ts");
       try {
-        return await attachJob(h, id, { shownId, showEvents: options.verbose > 1, showExec: options.verbose > 2 });
+        return await attachJob(h, id, { shownId, isOurs: true, showEvents: options.verbose > 1, showExec: options.verbose > 2 });
       } catch (err) {
         return reportError("flux-job", "getopt", err);
       }

@@ -30,6 +30,8 @@ export interface AttachOptions {
   readonly labelIo?: boolean;
   readonly verbose?: boolean;
   readonly quiet?: boolean;
+  /** The job was submitted by us: it is not to run any more when we are told to end before it has tasks. */
+  readonly isOurs?: boolean;
   /** Leave stdin and signals alone. */
   readonly readOnly?: boolean;
   /** Ranks that get our stdin; default all. */
@@ -47,7 +49,7 @@ const WATCH_SENTINEL = 2;
 const STATUS_DELAY_MS = 2000;
 /** How long a second ctrl-C or a ctrl-Z belongs to the first ctrl-C. */
 const CTRL_C_WINDOW_MS = 2000;
-/** Who sends one of these wants an end: a job that has no tasks yet is canceled. */
+/** Who sends one of these wants an end, also when the job has no tasks yet that get it. */
 const ENDING_SIGNALS = { SIGTERM: 15, SIGHUP: 1, SIGALRM: 14 } as const;
 const OTHER_SIGNALS = { SIGUSR1: 10, SIGUSR2: 12 } as const;
 
@@ -230,7 +232,7 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
     say("flux-job: detaching...");
     for (const stream of streams) void stream.return();
   };
-  const ignoreSignals = options.readOnly === true ? () => {} : catchSignals(h, id, say, detach);
+  const ignoreSignals = options.readOnly === true ? () => {} : catchSignals(h, id, say, detach, options.isOurs === true);
   const job = followJob();
   const exec = followExec();
   exec.catch(() => {}); // The job's own eventlog speaks first: an unknown job fails both.
@@ -278,8 +280,8 @@ async function splitStdinRanks(wanted: string, taskmap: unknown, say: (text: str
   return { open: open.toString(), others: all.subtract(open).toString() };
 }
 
-/** Our signals become the job's, or cancel it while it waits; ctrl-C twice cancels it, ctrl-C and ctrl-Z leaves it alone. Returns how to undo this. */
-function catchSignals(h: Flux, id: JobId, say: (text: string) => void, detach: () => void): () => void {
+/** Our signals become the job's; while it waits, one that is ours is canceled, and another left alone. Ctrl-C twice cancels it, ctrl-C and ctrl-Z leaves it alone. Returns how to undo this. */
+function catchSignals(h: Flux, id: JobId, say: (text: string) => void, detach: () => void, isOurs: boolean): () => void {
   let interrupted_ms = Number.NEGATIVE_INFINITY;
   const handlers = new Map<NodeJS.Signals, () => void>();
   const on = (signal: NodeJS.Signals, run: () => void): void => {
@@ -311,6 +313,7 @@ function catchSignals(h: Flux, id: JobId, say: (text: string) => void, detach: (
       await killJob(h, id, signum);
     } catch (err) {
       if (!isErrno(err, errno.EINVAL)) throw err;
+      if (!isOurs) return detach();
       await cancelJob(h, id, `interrupted by ${signal}`);
     }
   };

@@ -48,6 +48,7 @@ Ctrl-C twice within two seconds cancels the job; ctrl-C and ctrl-Z leaves it run
       try {
         return await attachJob(h, id, {
           shownId,
+          isOurs: true,
           labelIo: options.labelIo,
           showEvents: options.verbose > 1,
           showExec: options.verbose > 2,

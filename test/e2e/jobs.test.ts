@@ -76,6 +76,16 @@ test("SIGTERM to flux run cancels a job that waits", async () => {
   expect(stdout).toEndWith("code=1\n");
 });
 
+test("SIGTERM to flux job attach leaves a job that waits alone", async () => {
+  const id = (await instance.flux(["submit", "--urgency=hold", "true"])).stdout.trim();
+  const script = `mkfifo $TMPDIR/told; flux job attach -E ${id} 2>$TMPDIR/told &
+    while read line; do echo "$line"; case "$line" in *job.priority*) kill -TERM $!;; esac; done <$TMPDIR/told
+    wait $!; echo code=$?`;
+  expect((await instance.sh(script)).stdout).toEndWith("flux-job: detaching...\ncode=1\n");
+  expect((await instance.flux(["jobs", "-no", "{state}", id])).stdout.trim()).toBe("SCHED");
+  await instance.flux(["cancel", id]);
+});
+
 test("flux job kill, raise, urgency, status, info, last", async () => {
   const held = (await instance.flux(["submit", "--urgency=hold", "true"])).stdout.trim();
   expect((await instance.flux(["jobs", "-no", "{state}", held])).stdout.trim()).toBe("SCHED");
