@@ -6,12 +6,14 @@ import type { Flux } from "./flux.ts";
 
 /** Of squeue, which waits for a controller that may be down. */
 const SQUEUE_TIMEOUT_MS = 10_000;
+/** What a squeue that was killed has started may hold its output so long. */
+const LINGER_MS = 500;
 
 /** When the job ends, in seconds since the epoch; 0: it may run for ever. Rejects with FluxError. */
 export async function slurmExpiration_s(jobid: number): Promise<number> {
   const argv = ["squeue", "--noheader", `--job=${jobid}`, "-o", "%L"];
   try {
-    const { status, stdout, stderr } = await collectOutput({ argv, timeout_ms: SQUEUE_TIMEOUT_MS });
+    const { status, stdout, stderr } = await collectOutput({ argv, timeout_ms: SQUEUE_TIMEOUT_MS, linger_ms: LINGER_MS });
     if (status !== 0) throw new FluxError(errno.EIO, `squeue failed: ${stderr.trim()}`);
     const left_s = parseSlurmTime(stdout.trim());
     return left_s === undefined ? 0 : Date.now() / 1000 + left_s;

@@ -179,6 +179,11 @@ describe("failures to start", () => {
 });
 
 describe("what a child gets", () => {
+  test("one that takes too long is killed, whatever it has started", async () => {
+    const slow = collectOutput({ argv: ["/bin/sh", "-c", "sleep 5 & wait"], timeout_ms: 50, linger_ms: 50 });
+    await expect(slow).rejects.toMatchObject({ errno: errno.ETIMEDOUT, message: "/bin/sh did not end within 0.05 s" });
+  });
+
   test("exactly its environment, looked up in its own PATH, with its own argv[0]", async () => {
     writeFileSync(join(dir, "only-here"), "#!/bin/sh\nexport -p\n", { mode: 0o755 });
     const { stdout } = await collectOutput({ argv: ["only-here"], env: { PATH: dir, ONE: "1", NONE: undefined } });
