@@ -1,6 +1,6 @@
 # Completions of flux for bash, made by: flux completions bash
 declare -gA _flux_words=(
-  ["flux"]="start admin shutdown kvs content dump restore fsck gc ping getattr setattr lsattr event dmesg logger module archive cron exec overlay config startlog hostlist R keygen pmi env python modprobe version help run submit bulksubmit alloc batch jobs cancel pgrep pkill watch update housekeeping jobtap perilog-run top pstree proxy uri multi-prog queue resource uptime job"
+  ["flux"]="start admin shutdown kvs content dump restore fsck gc ping getattr setattr lsattr event dmesg logger lptest module archive cron exec overlay config startlog hostlist R keygen pmi env python modprobe version help run submit bulksubmit alloc batch jobs cancel pgrep pkill watch update housekeeping jobtap perilog-run top pstree proxy uri multi-prog queue resource uptime job"
   ["flux admin"]="cleanup-push"
   ["flux kvs"]="namespace get put dir ls unlink link readlink mkdir copy move version wait getroot sync eventlog"
   ["flux kvs namespace"]="create remove list"
@@ -16,13 +16,13 @@ declare -gA _flux_words=(
   ["flux R"]="encode append diff intersect remap rerank decode verify set-property parse-config"
   ["flux pmi"]="barrier exchange get"
   ["flux modprobe"]="load remove run rc1 rc3 list-dependencies show"
-  ["flux help"]="start admin shutdown kvs content dump restore fsck gc ping getattr setattr lsattr event dmesg logger module archive cron exec overlay config startlog hostlist R keygen pmi env python modprobe version help run submit bulksubmit alloc batch jobs cancel pgrep pkill watch update housekeeping jobtap perilog-run top pstree proxy uri multi-prog queue resource uptime job"
+  ["flux help"]="start admin shutdown kvs content dump restore fsck gc ping getattr setattr lsattr event dmesg logger lptest module archive cron exec overlay config startlog hostlist R keygen pmi env python modprobe version help run submit bulksubmit alloc batch jobs cancel pgrep pkill watch update housekeeping jobtap perilog-run top pstree proxy uri multi-prog queue resource uptime job"
   ["flux housekeeping"]="list kill"
   ["flux jobtap"]="load remove list query"
   ["flux perilog-run"]="prolog epilog housekeeping"
   ["flux queue"]="list status enable disable start stop drain idle"
   ["flux resource"]="list info status drain undrain R eventlog reload acquire-mute"
-  ["flux job"]="attach status wait eventlog wait-event info kill killall raise raiseall urgency id last list list-ids list-inactive stats submit memo taskmap hostpids timeleft namespace purge"
+  ["flux job"]="attach status wait eventlog wait-event info kill killall raise raiseall urgency id last stats submit memo taskmap hostpids timeleft namespace purge"
 )
 declare -gA _flux_options=(
   ["flux"]="--verbose --version --parent --root --help"
@@ -74,6 +74,7 @@ declare -gA _flux_options=(
   ["flux event sub"]="--count --raw --help"
   ["flux dmesg"]="--clear --read-clear --follow --new --human --delta --color --help"
   ["flux logger"]="--severity --appname --help"
+  ["flux lptest"]="--help"
   ["flux module"]="--help"
   ["flux module list"]="--long --help"
   ["flux module remove"]="--force --cancel --help"

@@ -29,6 +29,7 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   event: { summary: "publish and watch events", load: () => import("./event.ts") },
   dmesg: { summary: "print or clear the broker's log", load: () => import("./dmesg.ts") },
   logger: { summary: "add a message to the broker's log", load: () => import("./logger.ts") },
+  lptest: { summary: "print lines of a regular pattern, to test output", load: () => import("./lptest.ts") },
   module: { summary: "list, load, remove and inspect the broker's modules", load: () => import("./module.ts") },
   archive: { summary: "keep files in the instance and copy them to its nodes", load: () => import("./archive.ts") },
   cron: { summary: "run commands at intervals, at points in time, and on events", load: () => import("./cron.ts") },

@@ -35,6 +35,7 @@ import jobtapPage from "../../docs/man/flux-jobtap.md" with { type: "text" };
 import keygenPage from "../../docs/man/flux-keygen.md" with { type: "text" };
 import kvsPage from "../../docs/man/flux-kvs.md" with { type: "text" };
 import loggerPage from "../../docs/man/flux-logger.md" with { type: "text" };
+import lptestPage from "../../docs/man/flux-lptest.md" with { type: "text" };
 import lsattrPage from "../../docs/man/flux-lsattr.md" with { type: "text" };
 import modprobePage from "../../docs/man/flux-modprobe.md" with { type: "text" };
 import modulePage from "../../docs/man/flux-module.md" with { type: "text" };
@@ -107,6 +108,7 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   keygen: keygenPage,
   kvs: kvsPage,
   logger: loggerPage,
+  lptest: lptestPage,
   lsattr: lsattrPage,
   modprobe: modprobePage,
   module: modulePage,
