@@ -65,7 +65,7 @@ export const SUBMISSION_OPTIONS = {
 
 /** Options of `flux run`, `submit` and `bulksubmit`: how many of what. */
 export const RESOURCE_OPTIONS = {
-  taskmap: text("--taskmap URI", "how tasks map to nodes: block, cyclic, cyclic:N, manual:TASKMAP"),
+  taskmap: text("--taskmap URI", "how tasks map to nodes: block, cyclic, cyclic:N, manual:TASKMAP, hostfile:FILE"),
   nodes: text("-N, --nodes N", "number of nodes"),
   exclusive: flag("-x, --exclusive", "with --nodes: whole nodes"),
   ntasks: text("-n, --ntasks N", "number of tasks"),

@@ -316,6 +316,7 @@ async function live(state: State): Promise<boolean> {
 
 async function runToEnd(state: State): Promise<void> {
   const { shell, job } = state;
+  checkVerbose(shell.option("verbose"));
   await all(state, (plugin) => plugin.load?.(shell));
   await all(state, (plugin) => plugin.init?.(shell));
   createTasks(state);
@@ -334,6 +335,11 @@ async function runToEnd(state: State): Promise<void> {
   report(state, { phase: "running", pids: shell.tasks.map((task) => task.child?.pid ?? 0), ...start });
   await unlessFailed(state, state.released.promise);
   await all(state, (plugin) => plugin.finish?.(shell));
+}
+
+function checkVerbose(option: Json | undefined): void {
+  if (option === undefined || typeof option === "boolean" || (typeof option === "number" && Number.isInteger(option))) return;
+  throw new ShellExit(1, `invalid option verbose=${typeof option === "string" ? option : JSON.stringify(option)}: it is a number`);
 }
 
 /** Calls a hook of all plugins, one after the other; no turn of the event loop is lost where there is nothing to wait for. */

@@ -1,6 +1,6 @@
 // Shell options: files, limits, labels, taskmap, affinity, PMI, doom, signal; each as the user sees it.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Json } from "../../src/formats/json.ts";
@@ -37,6 +37,38 @@ test("a file for each task, written where it runs", async () => {
   const path = join(dir, "task-{{task.id}}-{{node.id}}.txt");
   await lab.run(["sh", "-c", "echo $FLUX_TASK_RANK"], two({ output: { stdout: { type: "file", path } } }));
   for (let task = 0; task < 4; task++) expect(readFileSync(join(dir, `task-${task}-${task >> 1}.txt`), "utf8")).toBe(`${task}\n`);
+});
+
+test.each<[string, Record<string, Json>, string]>([
+  ["another PMI", { pmi: "smple" }, "invalid option pmi=smple: smple is not known; use simple or off"],
+  ["a PMI that is not here", { pmi: "pmix" }, "invalid option pmi=pmix: there is no pmix here; use simple or off"],
+  ["a part of pmi", { pmi: { badopt: 1 } }, 'invalid option pmi={"badopt":1}: it must be a string; use simple or off'],
+  ["a part of pmi-simple", { "pmi-simple": { foo: 1 } }, "unknown option pmi-simple.foo: there are nomap, kvs and exchange.k"],
+  ["a part of pmi-simple.exchange", { "pmi-simple": { exchange: { foo: 1 } } }, "unknown option pmi-simple.exchange.foo: there are nomap, kvs and exchange.k"],
+  ["a store of PMI", { "pmi-simple": { kvs: "unknown" } }, 'invalid option pmi-simple.kvs="unknown": there is only exchange'],
+  ["whether PMI has a map", { "pmi-simple": { nomap: "foo" } }, 'invalid option pmi-simple.nomap="foo": it is 0 or 1'],
+  ["how much is said", { verbose: "x" }, "invalid option verbose=x: it is a number"],
+  ["what oom does", { oom: "x" }, 'oom: invalid option oom="x": there is oom.adjust'],
+  ["a file of hosts", { taskmap: { scheme: "hostfile", value: "nosuch" } }, "failed to open hostfile: nosuch: No such file or directory"],
+])("a wrong value for %s ends the job with one clear line", async (_, shell, note) => {
+  const job = await lab.run(["true"], { shell });
+  expect(job.status()).toBe(1 << 8);
+  expect(job.raised.map((raised) => raised["note"])).toEqual([note]);
+});
+
+test("names of other PMIs may stand beside ours", async () => {
+  const job = await lab.run(["sh", "-c", "echo ${PMI_FD:+served}"], { shell: { pmi: "pmix,simple" } });
+  expect([job.status(), lab.output(job.id).stdout]).toEqual([0, "served\n"]);
+});
+
+test("a file of hosts is looked for in the job's directory; its lines are hostlists", async () => {
+  writeFileSync(join(dir, "hosts"), "test[1,0]\n\ntest1\n");
+  writeFileSync(join(dir, "wrong"), "test0\ntest[0\n");
+  const by = (value: string): ReturnType<typeof two> => two({ taskmap: { scheme: "hostfile", value } }, { cwd: dir });
+  const job = await lab.run(["true"], by("hosts"));
+  expect(lab.execlog(job.id).find((e) => e.name === "shell.start")?.context).toEqual({ taskmap: { version: 1, map: [[1, 1, 1, 1], [0, 1, 1, 1], [1, 1, 2, 1]] } });
+  const wrong = await lab.run(["true"], by("wrong"));
+  expect(wrong.raised[0]?.["note"]).toContain("taskmap.hostfile: wrong: line 2: ");
 });
 
 test("an output file that cannot be written ends the job with one clear line", async () => {

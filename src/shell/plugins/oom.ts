@@ -1,11 +1,11 @@
 // oom: says when the kernel killed a task because memory ran out. Option oom.adjust=N (-1000 to 1000): whom it kills first.
 import { watch, type FSWatcher } from "node:fs";
+import { isJsonObject } from "../../formats/json.ts";
 import { formatSize } from "../../formats/size.ts";
 import { termSignal } from "../../formats/waitstatus.ts";
 import { toFluxError } from "../../message/errno.ts";
 import { readNumberFile } from "../../os/cgroup.ts";
 import { type OomCounter, oomCounter, oomValue, setOomScoreAdj } from "../../os/oom.ts";
-import { objectOf } from "../job.ts";
 import { LOG } from "../log.ts";
 import type { Plugin } from "../plugin.ts";
 import { type Shell, ShellExit } from "../shell.ts";
@@ -59,7 +59,9 @@ export function oomPlugin(): Plugin {
 }
 
 function adjustOf(shell: Shell): number | undefined {
-  const { adjust, ...others } = objectOf(shell.option("oom"));
+  const option = shell.option("oom") ?? {};
+  if (!isJsonObject(option)) throw new ShellExit(1, `oom: invalid option oom=${JSON.stringify(option)}: there is oom.adjust`);
+  const { adjust, ...others } = option;
   const [unknown] = Object.keys(others);
   if (unknown !== undefined) throw new ShellExit(1, `oom: unknown option oom.${unknown}`);
   if (adjust === undefined) return undefined;

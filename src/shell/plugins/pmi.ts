@@ -1,17 +1,16 @@
-// pmi: serves PMI-1 (RFC 13) to each task on its descriptor PMI_FD. Option: "simple" (default) or "off"; pmi-simple.nomap leaves the
-// process mapping out.
+// pmi: serves PMI-1 (RFC 13) to each task on its descriptor PMI_FD. Option pmi: "simple" (default), "off", or several names separated by
+// commas; pmi-simple.nomap leaves the process mapping out. Wrong values end the job.
 //
 // A barrier that exchanges keys goes up and down a tree of the job's shells, in which each has pmi-simple.exchange.k (default 2) children:
 //   SERVICE.pmi-exchange {shell_rank, pairs}   to the parent, of a whole subtree; answered with the pairs of all shells
 import { dirname } from "node:path";
-import type { JsonObject } from "../../formats/json.ts";
+import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 import { dict, str, uint } from "../../message/unpack.ts";
 import { nativeLibrary } from "../../os/native.ts";
 import { pmiEndpoint, pmiEnvironment } from "../../pmi/serve-fd.ts";
 import { createPmiServer, type PmiServer } from "../../pmi/server.ts";
 import { DEFAULT_LIMITS } from "../../pmi/wire.ts";
-import { objectOf } from "../job.ts";
 import { LOG } from "../log.ts";
 import type { Plugin } from "../plugin.ts";
 import { type Shell, ShellExit } from "../shell.ts";
@@ -27,8 +26,9 @@ export function pmiPlugin(): Plugin {
     init(shell) {
       if (!isEnabled(shell)) return;
       shell.log(LOG.debug, "simple wire protocol is enabled", "pmi-simple");
-      if (shell.job.nodes.length > 1) gather = serveExchange(shell);
-      server = newServer(shell, gather);
+      const options = simpleOptions(shell);
+      if (shell.job.nodes.length > 1) gather = serveExchange(shell, options.fanout);
+      server = newServer(shell, options, gather);
       offerLibrary(shell);
     },
     taskInit(_shell, task) {
@@ -44,14 +44,52 @@ export function pmiPlugin(): Plugin {
   };
 }
 
+/** Names of what we serve. */
+const SIMPLE: ReadonlySet<string> = new Set(["simple", "pmi1", "pmi2"]);
+/** Names that sites give together with ours, for what other shells' plugins serve. */
+const ELSEWHERE: ReadonlySet<string> = new Set(["pmix", "cray-pals"]);
+
+/** Whether option pmi asks for us. Throws ShellExit when it asks for nothing that there is. */
 function isEnabled(shell: Shell): boolean {
-  const option = shell.option("pmi");
-  if (option === undefined) return true;
-  if (typeof option !== "string") {
-    shell.log(LOG.error, "pmi shell option must be a string", "pmi-simple");
-    return false;
+  const option = shell.option("pmi") ?? "simple";
+  const names = typeof option === "string" ? option.split(",") : [];
+  if (names.some((name) => SIMPLE.has(name))) {
+    checkNames(names.filter((name) => !SIMPLE.has(name) && !ELSEWHERE.has(name)), option);
+    return true;
   }
-  return option.split(",").some((name) => name === "simple" || name === "pmi1" || name === "pmi2");
+  checkNames(names.length === 0 ? [""] : names.filter((name) => name !== "off"), option);
+  return false;
+}
+
+function checkNames(unknown: readonly string[], option: Json): void {
+  if (unknown.length === 0) return;
+  const [name = ""] = unknown;
+  const why = name === "" ? "it must be a string" : ELSEWHERE.has(name) ? `there is no ${name} here` : `${name} is not known`;
+  throw new ShellExit(1, `invalid option pmi=${typeof option === "string" ? option : JSON.stringify(option)}: ${why}; use simple or off`);
+}
+
+interface SimpleOptions {
+  readonly nomap: boolean;
+  readonly fanout: number;
+}
+
+const FANOUT = 2;
+
+/** Options pmi-simple.*. Throws ShellExit naming what is wrong. */
+function simpleOptions(shell: Shell): SimpleOptions {
+  const { nomap = 0, kvs = "exchange", exchange = {}, ...others } = named(shell.option("pmi-simple") ?? {}, "pmi-simple");
+  const { k = FANOUT, ...otherExchange } = named(exchange, "pmi-simple.exchange");
+  const [unknown] = [...Object.keys(others), ...Object.keys(otherExchange).map((name) => `exchange.${name}`)];
+  if (unknown !== undefined) throw new ShellExit(1, `unknown option pmi-simple.${unknown}: there are nomap, kvs and exchange.k`);
+  if (kvs !== "exchange") throw new ShellExit(1, `invalid option pmi-simple.kvs=${JSON.stringify(kvs)}: there is only exchange`);
+  if (nomap !== 0 && nomap !== 1 && typeof nomap !== "boolean") throw new ShellExit(1, `invalid option pmi-simple.nomap=${JSON.stringify(nomap)}: it is 0 or 1`);
+  if (typeof k !== "number" || !Number.isInteger(k) || k < 0) throw new ShellExit(1, `invalid pmi-simple.exchange.k: ${JSON.stringify(k)} is not a number from 1 on`);
+  return { nomap: Boolean(nomap), fanout: k === 0 ? FANOUT : k };
+}
+
+function named(value: Json, name: string): JsonObject {
+  if (!isJsonObject(value)) throw new ShellExit(1, `invalid option ${name}=${JSON.stringify(value)}: it has parts, such as ${name === "pmi-simple" ? "pmi-simple.nomap" : `${name}.k=4`}`);
+  return value;
 }
 
 /** Programs that load a libpmi.so or libpmi2.so shall find ours, which speaks to us, and not another launcher's. */
@@ -63,9 +101,8 @@ function offerLibrary(shell: Shell): void {
   shell.env["FLUX_PMI_LIBRARY_PATH"] = library;
 }
 
-function newServer(shell: Shell, gather: Gather | undefined): PmiServer {
+function newServer(shell: Shell, { nomap }: SimpleOptions, gather: Gather | undefined): PmiServer {
   const { job, taskmap, host } = shell;
-  const nomap = Number(objectOf(shell.option("pmi-simple"))["nomap"] ?? 0) !== 0;
   const wrapped = taskmap.toString("wrapped");
   const fits = Buffer.byteLength(wrapped) < DEFAULT_LIMITS.valueMax_bytes;
   const preset: [string, string][] = [["flux.instance-level", String(host.instanceLevel + 1)]];
@@ -92,18 +129,9 @@ interface Gather {
   fail(error: FluxError): void;
 }
 
-const FANOUT = 2;
-
-function fanoutOf(shell: Shell): number {
-  const k = objectOf(objectOf(shell.option("pmi-simple"))["exchange"])["k"] ?? FANOUT;
-  if (typeof k !== "number" || !Number.isInteger(k) || k < 1) throw new ShellExit(1, `invalid pmi-simple.exchange.k: ${JSON.stringify(k)} is not a number from 1 on`);
-  return k;
-}
-
 /** One exchange at a time: complete here when this shell and its children have entered, and everywhere when the leader has all. */
-function serveExchange(shell: Shell): Gather {
+function serveExchange(shell: Shell, k: number): Gather {
   const { shellRank, nodes } = shell.job;
-  const k = fanoutOf(shell);
   const expected = 1 + Math.max(0, Math.min(k, nodes.length - 1 - shellRank * k));
   let round = newRound();
   const complete = async (now: Round): Promise<void> => {

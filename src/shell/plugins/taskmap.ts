@@ -1,10 +1,12 @@
 // taskmap: which tasks run on which node. Option {scheme, value}: block (default), cyclic[:N], manual:TASKMAP, hostfile:PATH,
 // and those of an initrc (taskmap.SCHEME).
 import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { FormatError } from "../../formats/error.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { isJsonObject } from "../../formats/json.ts";
 import { Taskmap } from "../../formats/taskmap.ts";
-import { toFluxError } from "../../message/errno.ts";
+import { strerror, toFluxError } from "../../message/errno.ts";
 import type { Plugin } from "../plugin.ts";
 import { type Shell, ShellExit } from "../shell.ts";
 
@@ -59,15 +61,15 @@ function stride(value: string): number {
   return n;
 }
 
-/** Task i runs on the host of line i; the list is repeated while there are tasks. */
+/** Task i runs on the ith host of the file, whose lines are hostlists; the list is repeated while there are tasks. A relative path is of the job's directory. */
 function fromHostfile(shell: Shell, path: string): Taskmap {
   let text: string;
   try {
-    text = readFileSync(path, "utf8");
+    text = readFileSync(resolve(shell.spawn.cwd ?? "/", path), "utf8");
   } catch (err) {
-    throw new ShellExit(1, `failed to open hostfile: ${path}: ${toFluxError(err).message}`);
+    throw new ShellExit(1, `failed to open hostfile: ${path}: ${strerror(toFluxError(err).errno)}`);
   }
-  const hosts = text.split("\n").flatMap((line) => (line.trim() === "" ? [] : Hostlist.parse(line.trim()).toArray()));
+  const hosts = text.split("\n").flatMap((line, i) => (line.trim() === "" ? [] : hostsOf(line.trim(), `${path}: line ${i + 1}`)));
   const nodeOf = new Map(shell.job.nodes.map((node, i) => [node.host, i]));
   const nodeids = Array.from({ length: shell.job.ntasks }, (_, task) => {
     const host = hosts[task % Math.max(1, hosts.length)] ?? "";
@@ -76,6 +78,15 @@ function fromHostfile(shell: Shell, path: string): Taskmap {
     return node;
   });
   return Taskmap.fromNodeids(nodeids);
+}
+
+function hostsOf(line: string, where: string): string[] {
+  try {
+    return Hostlist.parse(line).toArray();
+  } catch (err) {
+    if (!(err instanceof FormatError)) throw err;
+    throw new ShellExit(1, `taskmap.hostfile: ${where}: ${err.message}`);
+  }
 }
 
 /** A map must have the job's tasks and nodes. */
