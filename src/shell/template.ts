@@ -27,6 +27,11 @@ export function isPerTask(text: string): boolean {
   return /\{\{\s*(?:task\.|node\.|taskid)/.test(text);
 }
 
+/** True when a text is different for different tasks of a node. */
+export function isPerTaskOfNode(text: string): boolean {
+  return /\{\{\s*(?:task\.|taskid)/.test(text);
+}
+
 function resolveTag(shell: Shell, tag: string, scope: TemplateScope): string | undefined {
   const { job } = shell;
   if (tag === "name") return job.name;

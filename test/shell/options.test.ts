@@ -39,6 +39,14 @@ test("a file for each task, written where it runs", async () => {
   for (let task = 0; task < 4; task++) expect(readFileSync(join(dir, `task-${task}-${task >> 1}.txt`), "utf8")).toBe(`${task}\n`);
 });
 
+test("messages of a shell go to the file of its node's stderr; those of options to who watches", async () => {
+  const path = join(dir, "log-{{node.id}}.txt");
+  const job = await lab.run(["true"], two({ verbose: 1, output: { mode: "foo", stderr: { type: "file", path } } }));
+  for (const node of [0, 1]) expect(readFileSync(join(dir, `log-${node}.txt`), "utf8")).toContain(`flux-shell[${node}]: DEBUG: exit 0\n`);
+  expect(logs(job.id)).toContain("ignoring invalid output.mode=foo");
+  expect(logs(job.id)).not.toContain("exit 0");
+});
+
 test.each<[string, Record<string, Json>, string]>([
   ["another PMI", { pmi: "smple" }, "invalid option pmi=smple: smple is not known; use simple or off"],
   ["a PMI that is not here", { pmi: "pmix" }, "invalid option pmi=pmix: there is no pmix here; use simple or off"],

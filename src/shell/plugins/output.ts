@@ -18,7 +18,7 @@ import type { Plugin } from "../plugin.ts";
 import { eventLine, type GuestKey } from "../protocol.ts";
 import type { Shell } from "../shell.ts";
 import type { Task } from "../task.ts";
-import { renderFor } from "../template.ts";
+import { isPerTaskOfNode, renderFor } from "../template.ts";
 
 type StreamName = "stdout" | "stderr";
 
@@ -47,13 +47,16 @@ export function outputPlugin(shell: Shell): Output {
   let openRemote: (() => void) | undefined;
   let guest: GuestLog | undefined;
   let files: OutputFiles | undefined;
+  /** stderr of this node's tasks has a file of its own. */
+  let ownLog: ((line: Uint8Array) => void) | undefined;
   const early: JsonObject[] = [];
   const setPaused = (paused: boolean): void => pauseTasks(shell, paused);
 
   const log: ShellLog = (level, text, component) => {
     if (!isWanted(level, shell.verbose)) return;
     const context = logContext(shell.job.shellRank, level, text, component);
-    if (sink !== undefined) sink.log(context);
+    if (ownLog !== undefined) ownLog(Buffer.from(formatShellLog(context)));
+    else if (sink !== undefined) sink.log(context);
     else if (early.length < EARLY_MAX) early.push(context);
   };
 
@@ -74,12 +77,19 @@ export function outputPlugin(shell: Shell): Output {
       const leader = leaderSink(shell, chosen, guest, files);
       serveWrite(shell, leader, guest);
       sink = leader;
+      // What is said before this, mostly of options, is for who watches the job, also when stderr is a file.
+      for (const context of early.splice(0)) guest.append("output", eventLine(shell.host.clock.now_s(), "log", context));
     } else {
       const remote = remoteSink(shell, chosen, setPaused);
       openRemote = () => remote.open();
       sink = remote;
     }
     for (const context of early.splice(0)) sink.log(context);
+    const { path, perTask } = chosen.stderr;
+    if (path === undefined || !perTask || isPerTaskOfNode(path)) return;
+    const real = renderFor(shell, path, { shellRank: shell.job.shellRank });
+    const file = files.open(real, chosen.append);
+    ownLog = guarded(shell, real, (line: Uint8Array) => file.write(line));
   };
 
   return {
@@ -111,6 +121,7 @@ export function outputPlugin(shell: Shell): Output {
         else await shell.call(0, "write", { entries: early.splice(0).map((context) => ({ name: "log", context })) }).catch(() => undefined);
       }
       await sink?.close();
+      ownLog = undefined;
       files?.close();
       if (guest === undefined) return;
       for (const [key, text] of Object.entries(await guest.close())) shell.appendNext(key as GuestKey, text);
