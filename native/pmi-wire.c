@@ -291,44 +291,96 @@ void pmi_wire_abort (int exit_code, const char *message)
 
 /* ---- who is on this node */
 
-/* "(vector,(NODE,NODES,PER_NODE),...)": blocks of ranks; they are used again when there are more ranks. */
+/* Maps come as blocks of ranks: both kinds are read by next_block(), which returns 1 with a block, 0 at the end, -1 when it is none. */
+struct block {
+    int node;
+    int nodes;
+    int per_node;
+    int repeat;
+};
+
+/* "(vector,(NODE,NODES,PER_NODE),...)", used again when there are more ranks. */
+static int next_pmi_block (const char **at, struct block *block)
+{
+    block->repeat = 1;
+    if (!(*at = strchr (*at + 1, '(')))
+        return 0;
+    return sscanf (*at, "(%d,%d,%d)", &block->node, &block->nodes, &block->per_node) == 3 ? 1 : -1;
+}
+
+/* {"version":1,"map":[[NODE,NODES,PER_NODE,REPEAT],...]}, from the outer bracket on. */
+static int next_flux_block (const char **at, struct block *block)
+{
+    if (!(*at = strchr (*at + 1, '[')))
+        return 0;
+    return sscanf (*at, "[%d,%d,%d,%d]", &block->node, &block->nodes, &block->per_node, &block->repeat) == 4 ? 1 : -1;
+}
+
+struct search {
+    int wanted_rank; /* whose node is to be found; -1: already known */
+    int node;
+    int *ranks;
+    int max;
+    int found;
+};
+
+/* The ranks of a block, from `rank` on. Returns the rank behind it. */
+static int look_into (struct search *search, const struct block *block, int rank)
+{
+    for (int r = 0; r < block->repeat; r++)
+        for (int i = 0; i < block->nodes; i++)
+            for (int j = 0; j < block->per_node; j++, rank++) {
+                if (rank >= pmi_wire.size)
+                    return rank;
+                if (search->wanted_rank == rank)
+                    search->node = block->node + i;
+                if (search->wanted_rank < 0 && block->node + i == search->node) {
+                    if (search->ranks && search->found < search->max)
+                        search->ranks[search->found] = rank;
+                    search->found++;
+                }
+            }
+    return rank;
+}
+
+static int search_map (struct search *search, const char *map)
+{
+    const char *flux = strchr (map, '[');
+    int (*next_block) (const char **at, struct block *block) = flux ? next_flux_block : next_pmi_block;
+    int rank = 0;
+
+    while (rank < pmi_wire.size) {
+        const char *at = flux ? flux : map;
+        struct block block;
+        int before = rank;
+        int rc;
+        while (rank < pmi_wire.size && (rc = next_block (&at, &block)) != 0) {
+            if (rc < 0)
+                return -1;
+            rank = look_into (search, &block, rank);
+        }
+        if (rank == before)
+            return -1;
+    }
+    return 0;
+}
+
 int pmi_wire_clique (int *ranks, int max)
 {
-    char mapping[PMI_WIRE_LINE_MAX];
-    int my_node = -1;
-    int found = 0;
+    char map[PMI_WIRE_LINE_MAX];
+    struct search mine = { .wanted_rank = pmi_wire.rank, .node = -1 };
+    struct search others = { .wanted_rank = -1, .ranks = ranks, .max = max };
 
-    if (pmi_wire.size == 1) {
+    /* The map of Flux is the shorter one: it is there when the other would not fit. Without any, a process knows only itself. */
+    if (pmi_wire.size == 1
+        || ((pmi_wire_get ("flux.taskmap", map, sizeof (map)) < 0 || !*map)
+            && (pmi_wire_get ("PMI_process_mapping", map, sizeof (map)) < 0 || !*map))) {
         if (max > 0 && ranks)
-            ranks[0] = 0;
+            ranks[0] = pmi_wire.rank;
         return 1;
     }
-    if (pmi_wire_get ("PMI_process_mapping", mapping, sizeof (mapping)) < 0)
+    if (search_map (&mine, map) < 0 || mine.node < 0)
         return -1;
-    /* Once to find our node, once to find who else is there. */
-    for (int pass = 0; pass < 2; pass++) {
-        int rank = 0;
-        while (rank < pmi_wire.size) {
-            const char *at = mapping;
-            int before = rank;
-            while ((at = strchr (at + 1, '(')) && rank < pmi_wire.size) {
-                int node, nodes, per_node;
-                if (sscanf (at, "(%d,%d,%d)", &node, &nodes, &per_node) != 3)
-                    return -1;
-                for (int i = 0; i < nodes; i++)
-                    for (int j = 0; j < per_node && rank < pmi_wire.size; j++, rank++) {
-                        if (pass == 0 && rank == pmi_wire.rank)
-                            my_node = node + i;
-                        if (pass == 1 && node + i == my_node) {
-                            if (ranks && found < max)
-                                ranks[found] = rank;
-                            found++;
-                        }
-                    }
-            }
-            if (rank == before)
-                return -1;
-        }
-    }
-    return found;
+    others.node = mine.node;
+    return search_map (&others, map) < 0 ? -1 : others.found;
 }

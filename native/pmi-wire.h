@@ -34,7 +34,8 @@ int pmi_wire_number (const char *cmd, const char *member, int *number);
 /* Ends the process. */
 void pmi_wire_abort (int exit_code, const char *message);
 
-/* Ranks on this node, ascending; at most `max` are stored in `ranks` (which may be NULL). Returns their number, -1 when nobody knows. */
+/* Ranks on this node, ascending; at most `max` are stored in `ranks` (which may be NULL). Returns their number; 1, only this
+ * rank, when nobody knows who is where; -1 when the map makes no sense. */
 int pmi_wire_clique (int *ranks, int max);
 
 #endif

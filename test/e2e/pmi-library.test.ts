@@ -27,6 +27,17 @@ describe.skipIf(isWithout)("a program that is linked to libpmi.so", () => {
     expect(stdout.trim().split("\n").sort()).toEqual(Array.from({ length: 8 }, (_, rank) => line(rank)));
   });
 
+  test.each<[string, string[], (rank: number) => string]>([
+    ["in turns", ["--taskmap=cyclic"], (rank) => `${rank % 4}..${(rank % 4) + 4}`],
+    ["by hand", ["--taskmap=manual:[[3,1,2,1],[0,3,1,2]]"], (rank) => (rank < 2 ? "0..1" : `${2 + ((rank - 2) % 3)}..${5 + ((rank - 2) % 3)}`)],
+    ["nobody knows how", ["-o", "pmi-simple.nomap"], (rank) => `${rank}..${rank}`],
+  ])("knows who is on its node where tasks are dealt out %s", async (_, options, clique) => {
+    const { stdout, stderr, code } = await instance.flux(["run", "-N4", "--tasks-per-node=2", ...options, program]);
+    expect([stderr, code]).toEqual(["", 0]);
+    const told = stdout.trim().split("\n").sort().map((line) => /clique=(\S+):/.exec(line)?.[1]);
+    expect(told).toEqual(Array.from({ length: 8 }, (_each, rank) => clique(rank)));
+  });
+
   test("is alone outside of a job", async () => {
     const { stdout, code } = await run([program], { env: { LD_LIBRARY_PATH: libraries } });
     expect([stdout, code]).toEqual(["0/1 spawned=0 universe=1 app=0 max=1024 clique=0..0: value of rank 0\n", 0]);
