@@ -1,7 +1,10 @@
 // What `flux alloc` and `flux batch` have in common: the options that say how large a nested instance is, and its jobspec.
+import { existsSync } from "node:fs";
+import { homedir } from "node:os";
 import { applyConfValue } from "../broker/config.ts";
 import type { JsonObject } from "../formats/json.ts";
 import type { InstanceOptions, Jobspec } from "../formats/jobspec.ts";
+import { errno, FluxError } from "../message/errno.ts";
 import { counter, flag, list, optional, type OptionValues, text, UsageError } from "./command.ts";
 import { finishJobspec } from "./submission-plugins.ts";
 import { applyResources, applySubmissionOptions, asUsageError, settingsOf, SUBMISSION_OPTIONS, wholeNumber } from "./submission.ts";
@@ -16,7 +19,7 @@ const SIZE_OPTIONS = {
   gpusPerSlot: text("-g, --gpus-per-slot N", "GPUs of each slot"),
   nodes: text("-N, --nodes N", "number of nodes, over which slots are distributed"),
   exclusive: flag("-x, --exclusive", "with --nodes: whole nodes"),
-  conf: list("--conf CONF", "configuration of the instance: KEY=VALUE, TOML or JSON text, or a file (repeatable)"),
+  conf: list("--conf CONF", "configuration of the instance: KEY=VALUE, TOML or JSON text, a file, or the name of one in flux/config of $XDG_CONFIG_HOME (repeatable)"),
   brokerOpts: list("--broker-opts OPTS", "options for its brokers, separated by commas (repeatable)"),
   dump: optional("--dump [FILE]", `write its key-value store to FILE when it ends (default ${DUMP_DEFAULT})`, DUMP_DEFAULT),
   verbose: counter("-v, --verbose", "say more on stderr (repeatable)"),
@@ -35,7 +38,9 @@ export async function instanceJobspec(
   files: Partial<Pick<BatchOptions, "input" | "output" | "error" | "labelIo">>,
   make: (common: Omit<InstanceOptions, "command">) => Jobspec,
 ): Promise<Jobspec> {
-  const nodes = wholeNumber("nodes", options.nodes);
+  const shaped = options.resourcesShape !== undefined || options.resourcesJson !== undefined;
+  // What a shape says takes the place of a node.
+  const nodes = wholeNumber("nodes", options.nodes) ?? (shaped && options.nslots === undefined ? 1 : undefined);
   if (nodes !== undefined && nodes < 1) throw new UsageError("node count must be an integer >= 1 (if set)");
   const nslots = wholeNumber("nslots", options.nslots) || undefined;
   if (nslots === undefined && nodes === undefined) throw new UsageError("Number of slots to allocate must be specified");
@@ -67,11 +72,34 @@ async function configOf(values: readonly string[]): Promise<JsonObject | undefin
   if (values.length === 0) return undefined;
   let config: JsonObject = {};
   for (const value of values) {
+    const path = filePath(value);
     try {
-      config = await applyConfValue(config, value);
+      config = await applyConfValue(config, path ?? value);
     } catch (err) {
-      throw new UsageError(`--conf: ${err instanceof Error ? err.message : String(err)}`);
+      throw new UsageError(`--conf: ${problemOf(err, path ?? value, path !== undefined)}`);
     }
   }
   return config;
+}
+
+/** The file that a value of --conf names: a path, or the name of one in the user's or the site's configuration; undefined when it is no file. */
+function filePath(value: string): string | undefined {
+  if (value.startsWith("{") || value.includes("\n") || value.includes("=")) return undefined;
+  if (/\.(?:toml|json)$/.test(value) || value.includes("/")) return value;
+  const found = configFolders().flatMap((folder) => [`${folder}/${value}.toml`, `${folder}/${value}.json`]).find((path) => existsSync(path));
+  if (found === undefined) throw new UsageError(`--conf: named config '${value}' not found`);
+  return found;
+}
+
+/** The folders of named configurations, the user's first. */
+function configFolders(): string[] {
+  const { XDG_CONFIG_DIRS: dirs, XDG_CONFIG_HOME: home } = process.env;
+  return [home || `${homedir()}/.config`, ...(dirs || "/etc/xdg").split(":")].map((folder) => `${folder}/flux/config`);
+}
+
+function problemOf(err: unknown, value: string, isFile: boolean): string {
+  if (!(err instanceof FluxError)) return err instanceof Error ? err.message : String(err);
+  if (err.errno !== errno.EINVAL) return err.message;
+  if (isFile) return `parse error: ${err.message}`;
+  return value.includes("\n") ? `failed to parse multiline as TOML or JSON: ${err.message}` : err.message;
 }

@@ -6,7 +6,7 @@ import { quoteWord, splitWords } from "../formats/shell-words.ts";
 import { FluxError } from "../message/errno.ts";
 import { defineCommand, text, UsageError } from "./command.ts";
 import { systemErrorText } from "./environment-rules.ts";
-import { print, wrongUsage } from "./output.ts";
+import { print, printError } from "./output.ts";
 
 interface Program {
   /** undefined: ranks that no other line names. */
@@ -27,7 +27,10 @@ Example:
   options: { dryRun: text("-n, --dry-run IDS", "print what would run for these ranks") },
   async run({ options, args }) {
     const [path] = args;
-    if (path === undefined || args.length !== 1) throw wrongUsage("flux multi-prog [OPTIONS] CONFIG");
+    if (path === undefined || args.length !== 1) {
+      printError("usage: flux multi-prog [OPTIONS] CONFIG");
+      throw new UsageError(path === undefined ? "the following arguments are required: CONFIG" : `unrecognized arguments: ${args.slice(1).join(" ")}`, 2);
+    }
     const programs = readPrograms(path);
     if (options.dryRun !== undefined) {
       for (const rank of parseRanks(options.dryRun, `argument -n/--dry-run: invalid IDset value: '${options.dryRun}'`)) {

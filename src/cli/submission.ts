@@ -186,7 +186,7 @@ export function timeLimit_s(limit: string): number {
   try {
     return parseDuration(limit);
   } catch {
-    throw new UsageError("invalid Flux standard duration");
+    throw new UsageError(`--time-limit=${limit}: invalid Flux standard duration`);
   }
 }
 
@@ -198,6 +198,7 @@ export function stdinRanks(input: string): string | undefined {
 /** --resources-shape and --resources-json. Throws UsageError. */
 export async function applyResources(jobspec: Jobspec, { resourcesShape, resourcesJson }: Pick<SubmissionOptions, "resourcesShape" | "resourcesJson">): Promise<void> {
   if (resourcesShape === undefined && resourcesJson === undefined) return;
+  if (resourcesShape !== undefined && resourcesJson !== undefined) throw new UsageError("--resources-shape and --resources-json exclude each other: use only one");
   if (resourcesShape !== undefined) {
     const { parseShape } = await import("../formats/shape.ts");
     try {
@@ -233,11 +234,21 @@ export async function applySubmissionOptions(jobspec: Jobspec, options: Omit<Sub
     const dependencies = await dependenciesOf(options);
     if (dependencies.length > 0) setAttribute(jobspec, "system.dependencies", dependencies);
     if (options.requires.length > 0) setAttribute(jobspec, "system.constraints", await constraintOf(options.requires.join(" ")));
-    for (const word of options.setopt) setShellOption(jobspec, ...keyAndValue("--setopt", word));
-    for (const word of options.setattr) setAttribute(jobspec, ...keyAndValue("--setattr", word));
+    for (const word of options.setopt) setOption(jobspec, "system.shell.options.", ...keyAndValue("--setopt", word));
+    for (const word of options.setattr) setOption(jobspec, "", ...keyAndValue("--setattr", word));
     for (const word of options.addFile) attachFile(jobspec, word);
   } catch (err) {
     throw asUsageError(err);
+  }
+}
+
+function setOption(jobspec: Jobspec, parent: string, key: string, value: Json): void {
+  try {
+    setAttribute(jobspec, parent + key, value);
+  } catch (err) {
+    if (!(err instanceof FormatError)) throw err;
+    const full = /^(?:system|user)\./.test(parent + key) ? "attributes." : "";
+    throw new UsageError(`failed to set ${full}${parent}${key} to ${typeof value === "string" ? value : encodeJson(value)}: ${err.message.replace(/^invalid attribute name "(?:[^"\\]|\\.)*": /, "")}`);
   }
 }
 
@@ -248,7 +259,7 @@ async function signalOption(option: string): Promise<JsonObject> {
   try {
     signum = parseSignal(name === "" ? "SIGUSR1" : name);
   } catch {
-    throw new UsageError(`--signal=${option}: signal '${name}' is invalid`);
+    throw new UsageError(`--signal=${option}: ${/^[+-]?\d+$/.test(name) ? "signal must be > 0" : `signal '${name}' is invalid`}`);
   }
   try {
     return { signum, timeleft: parseDuration(time === "" ? "60s" : time) };
@@ -336,12 +347,18 @@ function readJsonFile(path: string, option: string): Json {
 
 const REGULAR_FILE = 0o100000;
 
-/** [NAME[:PERMS]=]PATH, or NAME=CONTENT when the content has a newline (RFC 37). */
-function attachFile(jobspec: Jobspec, word: string): void {
+/** NAME and what follows its "="; twice the same word without. */
+function splitOnce(word: string): [before: string, after: string] {
   const equals = word.indexOf("=");
-  const path = equals < 0 ? word : word.slice(equals + 1);
-  const [name = "", permissions] = (equals < 0 ? basename(path) : word.slice(0, equals)).split(":");
-  if (permissions !== undefined && !/^[0-7]{1,4}$/.test(permissions)) throw new UsageError(`--add-file=${word}: invalid permissions '${permissions}'`);
+  return equals < 0 || equals === word.length - 1 ? [word, word] : [word.slice(0, equals), word.slice(equals + 1)];
+}
+
+/** [NAME[:PERMS]=]PATH, or NAME[:PERMS]=CONTENT when the content has a newline, also one written as \n (RFC 37). */
+function attachFile(jobspec: Jobspec, word: string): void {
+  const [given = "", path = ""] = splitOnce(word.replaceAll("\\n", "\n"));
+  if (given.includes("\n")) throw new UsageError("--add-file: file name missing");
+  const [, named, permissions] = /^(.*):([0-7]{1,4})$/s.exec(given) ?? [];
+  const name = path === given ? basename(path) : (named ?? given);
   const file = path.includes("\n") ? { mode: REGULAR_FILE | 0o600, bytes: Buffer.from(path) } : readAttachment(path, word);
   const mode = permissions === undefined ? file.mode : REGULAR_FILE | Number.parseInt(permissions, 8);
   const encoding = isUtf8(file.bytes) && !file.bytes.includes(0) ? "utf-8" : "base64";

@@ -24,6 +24,30 @@ async function jobspec(...words: string[]) {
 
 const plain = ["--env-remove=*", "--rlimit=-*", "--cwd=/tmp"];
 
+describe("what is wrong with an option names it", () => {
+  test.each<[string[], string]>([
+    [["-t", "3y"], "--time-limit=3y: invalid Flux standard duration"],
+    [["--signal=@3y"], "--signal=@3y: invalid Flux standard duration"],
+    [["--signal=SIG"], "--signal=SIG: signal 'SIG' is invalid"],
+    [["--signal=-1"], "--signal=-1: signal must be > 0"],
+    [["-o", "foo", "-o", "foo.bar=hi"], 'failed to set attributes.system.shell.options.foo.bar to hi: "foo" is set and is no object'],
+    [["--resources-shape=slot=4/node", "--resources-json=x"], "--resources-shape and --resources-json exclude each other: use only one"],
+    [["--add-file=a\nb"], "--add-file: file name missing"],
+    [["--add-file=x:foo=nosuch"], "--add-file=x:foo=nosuch: [Errno 2] No such file or directory: 'nosuch'"],
+  ])("%j", async (words, problem) => {
+    expect((await jobspec(...plain, ...words, "true").catch((err: Error) => err.message)) as string).toBe(problem);
+  });
+});
+
+test("--add-file: content on the command line, permissions, names with a colon", async () => {
+  const files = (await jobspec(...plain, "--add-file=a=one\\n", "--add-file=b:755=two\n", "--add-file=c:d=3\\n", "true")).attributes.system?.["files"];
+  expect(files).toEqual({
+    a: { mode: 0o100600, size: 4, data: "one\n", encoding: "utf-8" },
+    b: { mode: 0o100755, size: 4, data: "two\n", encoding: "utf-8" },
+    "c:d": { mode: 0o100600, size: 2, data: "3\n", encoding: "utf-8" },
+  });
+});
+
 describe("jobspec", () => {
   test("tasks, cores, time, attributes and shell options", async () => {
     const spec = await jobspec(...plain, "-n4", "-c2", "-t", "5m", "--job-name=foo", "-Suser.x=1", "-o", "verbose=1", "-opty", "-oa.b=str", "-qq", "hostname", "-f");
