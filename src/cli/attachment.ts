@@ -343,8 +343,9 @@ const QUEUE_CHECK_S = 10;
 
 /** One line that says what a job waits for and how long already: on request, or at a terminal after two seconds. */
 function createStatusLine(h: Flux, id: JobId, options: AttachOptions, put: (text: string) => void): StatusLine {
-  const wanted = options.showStatus === true;
-  const atTerminal = options.showEvents !== true && process.env["FLUX_ATTACH_NONINTERACTIVE"] === undefined && allTerminals();
+  const isInteractive = process.env["FLUX_ATTACH_NONINTERACTIVE"] === undefined;
+  const wanted = isInteractive && options.showStatus === true;
+  const atTerminal = isInteractive && options.showEvents !== true && allTerminals();
   let visible = wanted;
   let text = "";
   let start_s = Date.now() / 1000;

@@ -12,9 +12,13 @@ import { similarNames } from "./similar.ts";
 export function runExternal(name: string, args: readonly string[]): Promise<number> | undefined {
   const argv = findExternal(name);
   if (argv === undefined) return undefined;
-  // Programs of other kinds may have a Python of their own.
   const { PYTHONPATH, ...env } = commandEnvironment();
-  return runInOurPlace([...argv, ...args], { ...process.env, ...env, ...(argv.length > 1 && { PYTHONPATH }) });
+  return runInOurPlace([...argv, ...args], { ...process.env, ...env, ...(argv.length > 1 ? { PYTHONPATH } : pythonPathOf(process.env)) });
+}
+
+/** Programs of other kinds may have a Python of their own: they get what the user says, and nothing of ours. */
+function pythonPathOf({ FLUX_PYTHONPATH_PREPEND: first, PYTHONPATH: rest }: NodeJS.ProcessEnv): { PYTHONPATH?: string } {
+  return first === undefined ? {} : { PYTHONPATH: [first, rest].filter((path) => path !== undefined && path !== "").join(delimiter) };
 }
 
 function findExternal(name: string): string[] | undefined {

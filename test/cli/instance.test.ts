@@ -250,3 +250,27 @@ test("a simulated job starts and ends when it is told to", async () => {
   expect(await flux("job", "wait-event", "-qt20", id, "clean")).toEqual(ok(""));
   expect(await flux("jobs", "-no", "{status} {returncode}", id)).toEqual(ok("FAILED 1\n"));
 });
+
+test("flux job taskmap knows what it doesn't find", async () => {
+  const { out } = await flux("submit", "-n2", "-N2", "true");
+  const id = out.trim();
+  expect(await flux("job", "wait-event", id, "start")).toMatchObject({ code: 0 });
+  expect(await flux("job", "taskmap", "--ntasks=1", id)).toEqual(ok("1\n"));
+  expect(await flux("job", "taskmap", "--ntasks=2", id)).toEqual(failed("flux-job: failed to get task count for node 2: No such file or directory"));
+});
+
+test("flux job attach --show-status shows none where nobody looks", async () => {
+  const id = (await flux("submit", "true")).out.trim();
+  expect((await flux("job", "attach", "--show-status", id)).err).toContain("started");
+  expect(await collect(start(["job", "attach", "--show-status", id], "", { FLUX_ATTACH_NONINTERACTIVE: "t" }))).toEqual(ok(""));
+});
+
+test("programs that are not ours get the Python path that the user puts first, and no other of ours", async () => {
+  const env = { FLUX_PYTHONPATH_PREPEND: "/foo", PYTHONPATH: "/bar" };
+  expect(await collect(start(["/usr/bin/printenv", "PYTHONPATH"], "", env))).toEqual(ok("/foo:/bar\n"));
+  expect(await collect(start(["/usr/bin/printenv", "PYTHONPATH"], "", { PYTHONPATH: "/bar" }))).toEqual(ok("/bar\n"));
+});
+
+test("flux multi-prog without a file shows how it is used", async () => {
+  expect(await flux("multi-prog")).toEqual(failed("usage: flux multi-prog [OPTIONS] CONFIG\nflux-multi-prog: ERROR: the following arguments are required: CONFIG", 2));
+});

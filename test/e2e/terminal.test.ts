@@ -187,3 +187,14 @@ test("without a controlling terminal", async () => {
   expect(await box.sh("setsid --wait flux start -s2 'flux run echo alone'")).toMatchObject({ code: 0, stdout: "alone\n" });
   await box.nothingLeft();
 });
+
+test("flux bulksubmit says that it waits for what is typed", async () => {
+  await using box = sandbox();
+  const terminal = openTerminal(box, `${FLUX} bulksubmit --dry-run echo {}; echo "code=$?"`);
+  await terminal.saw("flux-bulksubmit: reading inputs from stdin, one a line; ctrl-D ends them");
+  terminal.type("one");
+  terminal.child.write("\x04");
+  await terminal.saw("bulksubmit: submit echo one");
+  await terminal.saw("code=0");
+  await terminal.child.exited;
+});

@@ -124,8 +124,10 @@ function showTaskmap(map: Taskmap, question: TaskmapQuestion, hosts: Hostlist | 
     const ids = map.taskids(question.taskids);
     if (ids.isEmpty) throw new UsageError(`No taskids for node ${question.taskids}: No such file or directory`);
     print(ids.toString({ brackets: false }));
-  } else if (question.ntasks !== undefined) print(String(map.ntasksOf(question.ntasks)));
-  else if (task !== undefined) {
+  } else if (question.ntasks !== undefined) {
+    if (question.ntasks >= map.nnodes) throw new UsageError(`failed to get task count for node ${question.ntasks}: No such file or directory`);
+    print(String(map.ntasksOf(question.ntasks)));
+  } else if (task !== undefined) {
     const nodeid = map.nodeid(task);
     if (nodeid === undefined) throw new UsageError(`failed to get nodeid for task ${task}: No such file or directory`);
     print(question.hostname === undefined ? String(nodeid) : (hosts?.nth(nodeid) ?? ""));
