@@ -58,11 +58,13 @@ export function parseJob(order: JsonObject, processEnv: Readonly<Record<string, 
       : distributeTasks(allNodes, counts.ntasks, counts.coresPerSlot);
   const taskmap = Taskmap.block(ppn);
   const uneven = jobspec.version === 1 && !counts.exclusive && counts.nnodes > 1 && counts.nslots > taskmap.ntasks && perResource["type"] === undefined;
+  // What R has, which may be more than what was asked for.
+  const gpusPerSlot = Math.floor(allNodes.reduce((sum, { gpus }) => sum + gpus.count, 0) / counts.nslots);
   const nodes = uneven
     ? allNodes.map((node, i) => ({
         ...node,
         cores: firstIds(node.cores, (ppn[i] ?? 0) * counts.coresPerSlot),
-        gpus: firstIds(node.gpus, (ppn[i] ?? 0) * counts.gpusPerSlot),
+        gpus: firstIds(node.gpus, (ppn[i] ?? 0) * gpusPerSlot),
       }))
     : allNodes;
   const node = nodes[shell_rank];

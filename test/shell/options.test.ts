@@ -238,6 +238,14 @@ test("gpu-affinity: all, shares, maps; more tasks than GPUs share them", async (
   expect(await withGpus([1], "0-3", 1)).toEqual(["0,1,2,3"]);
 });
 
+test("a job that has more slots than tasks uses its share of the GPUs that it has, asked for or not", async () => {
+  const R = { version: 1, execution: { R_lite: [{ rank: "0-1", children: { core: "0-1", gpu: "0-1" } }], nodelist: ["test[0-1]"], starttime: 0, expiration: 0 } };
+  const shell = { "gpu-affinity": "per-task" };
+  const job = lab.submit(jobspec(["sh", "-c", "echo $FLUX_TASK_RANK: $CUDA_VISIBLE_DEVICES"], { ntasks: 3, nnodes: 2, shell }), [0, 1], { R });
+  await job.done;
+  expect(lab.output(job.id).stdout.trim().split("\n").sort()).toEqual(["0: 0", "1: 1", "2: 0"]);
+});
+
 test("flow control: tasks pause while many entries are on their way, and nothing is lost", async () => {
   const job = await lab.run(["seq", "2000"], two({ verbose: 1, output: { client: { lwm: 1, hwm: 10 } } }, { ntasks: 2 }));
   const lines = lab.output(job.id).stdout.trim().split("\n").map(Number).sort((a, b) => a - b);
