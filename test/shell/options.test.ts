@@ -48,9 +48,9 @@ test("messages of a shell go to the file of its node's stderr; those of options 
 });
 
 test.each<[string, Record<string, Json>, string]>([
-  ["another PMI", { pmi: "smple" }, "invalid option pmi=smple: smple is not known; use simple or off"],
+  ["another PMI", { pmi: "smple" }, "invalid option pmi=smple: there is no smple here; use simple or off"],
   ["a PMI that is not here", { pmi: "pmix" }, "invalid option pmi=pmix: there is no pmix here; use simple or off"],
-  ["a part of pmi", { pmi: { badopt: 1 } }, 'invalid option pmi={"badopt":1}: it must be a string; use simple or off'],
+  ["a part of pmi", { pmi: { badopt: 1 } }, 'invalid option pmi={"badopt":1}: it must be a string, simple or off'],
   ["a part of pmi-simple", { "pmi-simple": { foo: 1 } }, "unknown option pmi-simple.foo: there are nomap, kvs and exchange.k"],
   ["a part of pmi-simple.exchange", { "pmi-simple": { exchange: { foo: 1 } } }, "unknown option pmi-simple.exchange.foo: there are nomap, kvs and exchange.k"],
   ["a store of PMI", { "pmi-simple": { kvs: "unknown" } }, 'invalid option pmi-simple.kvs="unknown": there is only exchange'],

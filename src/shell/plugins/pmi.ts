@@ -46,26 +46,16 @@ export function pmiPlugin(): Plugin {
 
 /** Names of what we serve. */
 const SIMPLE: ReadonlySet<string> = new Set(["simple", "pmi1", "pmi2"]);
-/** Names that sites give together with ours, for what other shells' plugins serve. */
-const ELSEWHERE: ReadonlySet<string> = new Set(["pmix", "cray-pals"]);
 
-/** Whether option pmi asks for us. Throws ShellExit when it asks for nothing that there is. */
+/** Whether option pmi asks for us; names of what other shells' plugins serve may stand beside ours. Throws ShellExit when there is nothing that it asks for. */
 function isEnabled(shell: Shell): boolean {
   const option = shell.option("pmi") ?? "simple";
-  const names = typeof option === "string" ? option.split(",") : [];
-  if (names.some((name) => SIMPLE.has(name))) {
-    checkNames(names.filter((name) => !SIMPLE.has(name) && !ELSEWHERE.has(name)), option);
-    return true;
-  }
-  checkNames(names.length === 0 ? [""] : names.filter((name) => name !== "off"), option);
+  if (typeof option !== "string") throw new ShellExit(1, `invalid option pmi=${JSON.stringify(option)}: it must be a string, simple or off`);
+  const names = option.split(",");
+  if (names.some((name) => SIMPLE.has(name))) return true;
+  const unknown = names.find((name) => name !== "off");
+  if (unknown !== undefined) throw new ShellExit(1, `invalid option pmi=${option}: there is no ${unknown} here; use simple or off`);
   return false;
-}
-
-function checkNames(unknown: readonly string[], option: Json): void {
-  if (unknown.length === 0) return;
-  const [name = ""] = unknown;
-  const why = name === "" ? "it must be a string" : ELSEWHERE.has(name) ? `there is no ${name} here` : `${name} is not known`;
-  throw new ShellExit(1, `invalid option pmi=${typeof option === "string" ? option : JSON.stringify(option)}: ${why}; use simple or off`);
 }
 
 interface SimpleOptions {
