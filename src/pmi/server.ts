@@ -82,6 +82,8 @@ interface State {
   clients: Map<number, Client>;
   waiting: Client[];
   exchanging: boolean;
+  /** Somebody asked for the end of all: whoever waits now waits for that. */
+  aborted: boolean;
 }
 
 /** Make a server. Presets that exceed the limits are EMSGSIZE; a process mapping that does is stored empty, as RFC 13 wants. */
@@ -98,6 +100,7 @@ export function createPmiServer(options: PmiServerOptions): PmiServer {
     clients: new Map(),
     waiting: [],
     exchanging: false,
+    aborted: false,
   };
   for (const [key, value] of options.preset ?? []) {
     const tooLong = key === "PMI_process_mapping" && Buffer.byteLength(value) >= limits.valueMax_bytes;
@@ -158,7 +161,7 @@ function drop(state: State, client: Client): void {
   client.inBarrier = false;
   state.clients.delete(client.rank);
   state.waiting = state.waiting.filter((other) => other !== client);
-  if (lost && state.waiting.length > 0 && !state.exchanging) {
+  if (lost && state.waiting.length > 0 && !state.exchanging && !state.aborted) {
     failBarrier(state, new FluxError(errno.ECONNRESET, `PMI: rank ${client.rank} ended while others wait for it in a barrier`));
   }
 }
@@ -242,13 +245,18 @@ function checkKvsname(state: State, message: PmiMessage): void {
   if (name !== undefined && name !== state.options.kvsname) throw new FluxError(errno.ENOENT, `there is no KVS ${asWord(name)}`);
 }
 
+/** Keys that begin so are of one node: attributes of nodes of PMI-2, as the PMI-2 library of flux-core puts them. */
+const LOCAL = "local::";
+/** The library of flux-core tells by it that a key isn't there yet. */
+const PMI_ERR_INVALID_KEY = 4;
+
 function handlePut(state: State, client: Client, message: PmiMessage): void {
   try {
     checkKvsname(state, message);
     const key = message.get("key") ?? "";
     const value = message.get("value") ?? "";
     store(state, key, value);
-    state.fresh.set(key, value);
+    if (!key.startsWith(LOCAL)) state.fresh.set(key, value);
     reply(state, client, { cmd: "put_result", rc: 0 });
   } catch (error) {
     if (!(error instanceof FluxError)) throw error;
@@ -260,7 +268,7 @@ function handleGet(state: State, client: Client, message: PmiMessage): void {
   const name = message.get("kvsname");
   const known = name === undefined || name === state.options.kvsname;
   const value = known ? state.pairs.get(message.get("key") ?? "") : undefined;
-  if (value === undefined) reply(state, client, { cmd: "get_result", rc: -1, msg: asWord(`key_${message.get("key") ?? ""}_not_found`) });
+  if (value === undefined) reply(state, client, { cmd: "get_result", rc: known ? PMI_ERR_INVALID_KEY : -1, msg: asWord(`key_${message.get("key") ?? ""}_not_found`) });
   // The most frequent answer; a value that was put came in a line and fits into one.
   else replyLine(state, client, `cmd=get_result rc=0 value=${value}\n`);
 }
@@ -275,6 +283,7 @@ function handleFinalize(state: State, client: Client): void {
 
 function handleAbort(state: State, client: Client, message: PmiMessage): void {
   const text = message.get("message") ?? message.get("error_msg") ?? message.get("msg") ?? "aborted";
+  state.aborted = true;
   state.options.onAbort?.(client.rank, numberOf(message, "exitcode") ?? 1, text);
   if (client.phase === "closed") return;
   state.options.trace?.(client.rank, "S", "");

@@ -95,7 +95,7 @@ describe("server", () => {
     expect(peer.say("cmd=get_universe_size")).toBe("cmd=universe_size rc=0 size=8\n");
     expect(peer.say("cmd=get_my_kvsname")).toBe("cmd=my_kvsname rc=0 kvsname=kvs\n");
     expect(peer.say("cmd=get kvsname=kvs key=PMI_process_mapping")).toBe("cmd=get_result rc=0 value=(vector,(0,1,2))\n");
-    expect(peer.say("cmd=get kvsname=kvs key=none")).toBe("cmd=get_result rc=-1 msg=key_none_not_found\n");
+    expect(peer.say("cmd=get kvsname=kvs key=none")).toBe("cmd=get_result rc=4 msg=key_none_not_found\n");
     expect(peer.say("cmd=get kvsname=other key=PMI_process_mapping")).toStartWith("cmd=get_result rc=-1");
     expect(peer.say("cmd=put kvsname=kvs key=k value=one two")).toBe("cmd=put_result rc=0\n");
     expect(server.get("k")).toBe("one two");
@@ -182,6 +182,31 @@ describe("server", () => {
     const { server } = serverOf({ onAbort: (...args) => aborts.push(args) });
     join(server, 1).say("cmd=abort exitcode=7 message=out of luck");
     expect(aborts).toEqual([[1, 7, "out of luck"]]);
+  });
+
+  test("who waits for a process that has aborted waits for the end of all", () => {
+    const { server, errors } = serverOf();
+    const [a, b] = [join(server, 0), join(server, 1)];
+    a.say("cmd=barrier_in");
+    b.say("cmd=abort exitcode=7");
+    b.connection.disconnect();
+    expect([errors, a.got.length]).toEqual([[], 1]);
+  });
+
+  test("what is put for a node stays there", () => {
+    const exchanged: string[] = [];
+    const { server } = serverOf({
+      size: 1,
+      exchange: async (pairs) => {
+        exchanged.push(...pairs.keys());
+        return pairs;
+      },
+    });
+    const peer = join(server, 0);
+    for (const key of ["local::a", "b"]) peer.say(`cmd=put kvsname=kvs key=${key} value=1`);
+    expect(peer.say("cmd=get kvsname=kvs key=local::a")).toBe("cmd=get_result rc=0 value=1\n");
+    peer.say("cmd=barrier_in");
+    expect(exchanged).toEqual(["b"]);
   });
 
   test.each(["cmd=get_maxes", "garbage", "cmd=who_knows", "a=b"])("before init, %s ends the connection", (line) => {
