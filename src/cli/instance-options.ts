@@ -76,7 +76,7 @@ async function configOf(values: readonly string[]): Promise<JsonObject | undefin
     try {
       config = await applyConfValue(config, path ?? value);
     } catch (err) {
-      throw new UsageError(`--conf: ${problemOf(err, path ?? value, path !== undefined)}`);
+      throw new UsageError(`--conf${path === undefined || path === value ? "" : `=${value}`}: ${problemOf(err, path ?? value, path !== undefined)}`);
     }
   }
   return config;

@@ -48,7 +48,7 @@ test("--conf takes names of files of the user and the site", async () => {
 
 test.each<[string, string]>([
   ["noexist", "--conf: named config 'noexist' not found"],
-  ["broken", "--conf: parse error: FOLDER/site/flux/config/broken.toml: Invalid TOML document"],
+  ["broken", "--conf=broken: parse error: FOLDER/site/flux/config/broken.toml: Invalid TOML document"],
   ["FOLDER/bad.toml", "--conf: parse error: FOLDER/bad.toml: Invalid TOML document"],
   ["FOLDER/bad.json", "--conf: parse error: FOLDER/bad.json: "],
   ["FOLDER/none.toml", "--conf: FOLDER/none.toml: No such file or directory"],

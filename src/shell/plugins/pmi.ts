@@ -46,6 +46,8 @@ export function pmiPlugin(): Plugin {
 
 /** Names of what we serve. */
 const SIMPLE: ReadonlySet<string> = new Set(["simple", "pmi1", "pmi2"]);
+/** What people write when they want none. */
+const NOTHING: ReadonlySet<string> = new Set(["off", "none", "single"]);
 
 /** Whether option pmi asks for us; names of what other shells' plugins serve may stand beside ours. Throws ShellExit when there is nothing that it asks for. */
 function isEnabled(shell: Shell): boolean {
@@ -53,7 +55,7 @@ function isEnabled(shell: Shell): boolean {
   if (typeof option !== "string") throw new ShellExit(1, `invalid option pmi=${JSON.stringify(option)}: it must be a string, simple or off`);
   const names = option.split(",");
   if (names.some((name) => SIMPLE.has(name))) return true;
-  const unknown = names.find((name) => name !== "off");
+  const unknown = names.find((name) => !NOTHING.has(name));
   if (unknown !== undefined) throw new ShellExit(1, `invalid option pmi=${option}: there is no ${unknown} here; use simple or off`);
   return false;
 }
