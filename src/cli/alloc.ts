@@ -36,8 +36,7 @@ Examples:
       return 0;
     }
     const options = await preinit(given);
-    // "--" stays: what follows it is no option of the broker's either.
-    const command = args.length === 1 && args[0] === "--" ? [] : args;
+    const command = args[0] === "--" ? args.slice(1) : args;
     const idle = options.bg && command.length === 0;
     const withIdle = idle ? { ...options, brokerOpts: [...options.brokerOpts, "-Sbroker.rc2_none=1"] } : options;
     const jobspec = await instanceJobspec(withIdle, {}, (common) => jobspecForInstance({ ...common, command }));

@@ -518,8 +518,10 @@ export function jobspecForInstance(options: InstanceOptions): Jobspec {
   const { nslots, nodes, coresPerSlot, gpusPerSlot, config } = options;
   if (nslots === undefined && nodes === undefined) throw optionError("Number of slots to allocate must be specified");
   const brokerOptions = [...(options.brokerOptions ?? []), ...(config === undefined ? [] : ["-c{{tmpdir}}/conf.json"])];
+  // A program whose name looks like an option is none of the broker's.
+  const mark = options.command[0]?.startsWith("-") === true ? ["--"] : [];
   const jobspec = perTask({
-    command: ["flux", "broker", ...brokerOptions, ...options.command],
+    command: ["flux", "broker", ...brokerOptions, ...mark, ...options.command],
     ntasks: nslots,
     nodes,
     coresPerTask: coresPerSlot,

@@ -64,3 +64,9 @@ test("a shape says it all", async () => {
   ]);
   expect(jobspec()).rejects.toThrow("Number of slots to allocate must be specified");
 });
+
+test("a command that looks like an option is none of the broker's", () => {
+  const command = (...words: string[]): readonly string[] | undefined => jobspecForInstance({ nslots: 1, command: words }).tasks[0]?.command;
+  expect(command("-x", "-y")).toEqual(["flux", "broker", "--", "-x", "-y"]);
+  expect(command("true", "-y")).toEqual(["flux", "broker", "true", "-y"]);
+});
