@@ -84,14 +84,14 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
   let target: StdinTarget | undefined;
   let output: Promise<void> | undefined;
   let captured = false;
-  const stdinFailed = Promise.withResolvers<never>();
+  const gaveUp = Promise.withResolvers<never>();
   const since = (event: ShownEvent): string => `${(event.timestamp - (start_s ?? event.timestamp)).toFixed(3)}s`;
   const showEvent = (kind: string, event: ShownEvent): void =>
     say(`${since(event)}: ${kind}.${event.name}${event.context === undefined ? "" : ` ${encodeJson(event.context)}`}`);
   const startStdin = (): void => {
     if (options.readOnly === true || target === undefined || fatal || finished) return;
     stdin = forwardStdin(h, target);
-    stdin.done.catch((err: unknown) => stdinFailed.reject(err));
+    stdin.done.catch((err: unknown) => gaveUp.reject(err));
   };
   const status = createStatusLine(h, id, options, (text) => sink.stderr(text));
 
@@ -133,7 +133,7 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
     else if (options.stdinRanks === undefined) startStdin();
   };
   const startPty = async (topic: string, leaderRank: number, capture: boolean): Promise<void> => {
-    if (options.readOnly === true) throw new UsageError("Cannot connect to pty in readonly mode");
+    if (options.readOnly === true) return gaveUp.reject(new UsageError("Cannot connect to pty in readonly mode"));
     if (finished) return;
     const { attachPty } = await import("./pty-client.ts");
     pty = attachPty(h, topic, leaderRank);
@@ -237,8 +237,8 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
   const exec = followExec();
   exec.catch(() => {}); // The job's own eventlog speaks first: an unknown job fails both.
   try {
-    await Promise.race([job, stdinFailed.promise]);
-    await Promise.race([exec, stdinFailed.promise]);
+    await Promise.race([job, gaveUp.promise]);
+    await Promise.race([exec, gaveUp.promise]);
   } catch (err) {
     throw attachError(err, options.shownId);
   } finally {

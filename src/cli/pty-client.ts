@@ -71,6 +71,9 @@ export function attachPty(h: Flux, topic: string, nodeid: number): PtyClient {
     } catch (err) {
       // A terminal that has gone is the end of this, not of the job.
       if (!(err instanceof FluxError)) throw err;
+      const wasOurs = release !== undefined;
+      release?.();
+      if (wasOurs) sayGoodbye("remote pty disappeared");
     } finally {
       release?.();
     }

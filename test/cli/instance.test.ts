@@ -274,3 +274,9 @@ test("programs that are not ours get the Python path that the user puts first, a
 test("flux multi-prog without a file shows how it is used", async () => {
   expect(await flux("multi-prog")).toEqual(failed("usage: flux multi-prog [OPTIONS] CONFIG\nflux-multi-prog: ERROR: the following arguments are required: CONFIG", 2));
 });
+
+test("flux job attach --read-only doesn't take a job's terminal, and says so at once", async () => {
+  const id = (await flux("submit", "-o", "pty.interactive", "cat")).out.trim();
+  expect(await flux("job", "attach", "--read-only", id)).toEqual(failed("flux-job: Cannot connect to pty in readonly mode"));
+  expect(await flux("cancel", id)).toMatchObject({ code: 0 });
+});
