@@ -25,6 +25,8 @@ export interface AttachOptions {
   readonly showExec?: boolean;
   /** Show a status line until the job starts, even where nobody seems to look. */
   readonly showStatus?: boolean;
+  /** How often the status line asks whether the queue is stopped; default 10. */
+  readonly queueCheck_s?: number | undefined;
   /** Stop following the job's events after this one; default "clean". */
   readonly waitEvent?: string | undefined;
   readonly labelIo?: boolean;
@@ -364,7 +366,7 @@ function createStatusLine(h: Flux, id: JobId, options: AttachOptions, put: (text
     put(`\rflux-job: ${options.shownId} ${shown.padEnd(width)} ${clock}\r`);
   };
   const checkQueue = async (now_s: number): Promise<void> => {
-    if (text !== STATUS_TEXTS["priority"] || now_s - checked_s < QUEUE_CHECK_S) return;
+    if (text !== STATUS_TEXTS["priority"] || now_s - checked_s < (options.queueCheck_s ?? QUEUE_CHECK_S)) return;
     checked_s = now_s;
     const { job } = await h.rpc("job-list.list-id", { id, attrs: ["queue"] });
     const name = (job as JsonObject)["queue"];

@@ -6,6 +6,7 @@ import { FormatError } from "../formats/error.ts";
 import { jobspecForScript } from "../formats/jobspec.ts";
 import { defineCommand, flag, type OptionSpecs, type OptionValues, UsageError } from "./command.ts";
 import { withFlux } from "./connect.ts";
+import { fileErrorText } from "./environment-rules.ts";
 import { parseWords } from "./getopt.ts";
 import { BATCH_OPTIONS, instanceJobspec } from "./instance-options.ts";
 import { showJobId } from "./job-id.ts";
@@ -73,9 +74,7 @@ function readScript(path: string | undefined): Script {
   try {
     bytes = readFileSync(path ?? 0);
   } catch (err) {
-    const { code, message } = err as NodeJS.ErrnoException;
-    const text = { ENOENT: "No such file or directory", EACCES: "Permission denied", EISDIR: "Is a directory" }[code ?? ""];
-    throw new UsageError(text === undefined ? message : `${text}: '${name}'`);
+    throw new UsageError(fileErrorText(err, name));
   }
   if (!isUtf8(bytes)) throw new UsageError(`${name} does not appear to be a script, or failed to encode as utf-8`);
   const script = bytes.toString();

@@ -4,7 +4,7 @@ import { isatty } from "node:tty";
 import { systemRandom } from "../os/random.ts";
 import { counter, defineCommand, flag, list, type OptionValues, UsageError, valueOr } from "./command.ts";
 import { withFlux } from "./connect.ts";
-import { systemErrorText } from "./environment-rules.ts";
+import { fileErrorText } from "./environment-rules.ts";
 import { fillTemplate, type InputScope, parseDefine, splitInputs } from "./input-template.ts";
 import { print, printError } from "./output.ts";
 import { stdinRanks, submissionTerms } from "./submission.ts";
@@ -92,7 +92,7 @@ function readInputs(path: string, separator: string | RegExp): string[] {
   try {
     content = readFileSync(path === "-" ? 0 : path, "utf8");
   } catch (err) {
-    throw new UsageError(systemErrorText(err, path));
+    throw new UsageError(fileErrorText(err, path));
   }
   return content.split(separator).filter((input) => input !== "");
 }

@@ -72,8 +72,15 @@ function substitute(value: string, rule: string, environment: Variables, own: Va
 
 /** "[Errno 2] No such file or directory: 'PATH'". */
 export function systemErrorText(err: unknown, path: string): string {
-  const { errno: number, code } = err as NodeJS.ErrnoException;
+  const { errno: number } = err as NodeJS.ErrnoException;
+  const text = fileErrorText(err, path);
+  return number === undefined || !text.endsWith(`: '${path}'`) ? text : `[Errno ${Math.abs(number)}] ${text}`;
+}
+
+/** "No such file or directory: 'PATH'". */
+export function fileErrorText(err: unknown, path: string): string {
+  const { code } = err as NodeJS.ErrnoException;
   const text = { ENOENT: "No such file or directory", EACCES: "Permission denied", EISDIR: "Is a directory", ENOTDIR: "Not a directory" }[code ?? ""];
-  if (number === undefined || text === undefined) return err instanceof Error ? err.message : String(err);
-  return `[Errno ${Math.abs(number)}] ${text}: '${path}'`;
+  if (text === undefined) return err instanceof Error ? err.message : String(err);
+  return `${text}: '${path}'`;
 }

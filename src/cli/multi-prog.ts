@@ -5,7 +5,7 @@ import { IdSet } from "../formats/idset.ts";
 import { quoteWord, splitWords } from "../formats/shell-words.ts";
 import { FluxError } from "../message/errno.ts";
 import { defineCommand, text, UsageError } from "./command.ts";
-import { systemErrorText } from "./environment-rules.ts";
+import { fileErrorText } from "./environment-rules.ts";
 import { print, printError } from "./output.ts";
 
 interface Program {
@@ -49,7 +49,7 @@ function readPrograms(path: string): Program[] {
   try {
     content = readFileSync(path, "utf8");
   } catch (err) {
-    throw new UsageError(systemErrorText(err, path));
+    throw new UsageError(fileErrorText(err, path));
   }
   return parsePrograms(content, path);
 }

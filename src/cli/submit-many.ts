@@ -7,7 +7,7 @@ import { IdSet } from "../formats/idset.ts";
 import { type Jobspec, setAttribute } from "../formats/jobspec.ts";
 import { FluxError } from "../message/errno.ts";
 import { flag, type OptionValues, text, UsageError } from "./command.ts";
-import { systemErrorText } from "./environment-rules.ts";
+import { fileErrorText } from "./environment-rules.ts";
 import { showJobId } from "./job-id.ts";
 import { createTerminalSink, type OutputSink } from "./job-output.ts";
 import type { JobWatcher } from "./job-watcher.ts";
@@ -177,7 +177,7 @@ function createLogFiles(): LogFiles {
       try {
         fd = openSync(path, "w");
       } catch (err) {
-        throw new UsageError(systemErrorText(err, path));
+        throw new UsageError(fileErrorText(err, path));
       }
       const put = (data: string | Uint8Array): void => {
         let rest = typeof data === "string" ? Buffer.from(data) : data;

@@ -280,3 +280,25 @@ test("flux job attach --read-only doesn't take a job's terminal, and says so at 
   expect(await flux("job", "attach", "--read-only", id)).toEqual(failed("flux-job: Cannot connect to pty in readonly mode"));
   expect(await flux("cancel", id)).toMatchObject({ code: 0 });
 });
+
+test("files of command lines that are not there are named", async () => {
+  const gone = "No such file or directory: '/nofile'";
+  expect(await flux("bulksubmit", "echo", "::::", "/nofile")).toEqual(failed(`flux-bulksubmit: ERROR: ${gone}`));
+  expect(await flux("multi-prog", "/nofile")).toEqual(failed(`flux-multi-prog: ERROR: ${gone}`));
+  expect(await flux("batch", "-n1", "/nofile")).toEqual(failed(`flux-batch: ERROR: ${gone}`));
+});
+
+test("flux job attach --show-status tells that the queue is stopped, until it isn't", async () => {
+  expect(await flux("queue", "stop", "--quiet")).toMatchObject({ code: 0 });
+  const id = (await flux("submit", "true")).out.trim();
+  const child = start(["job", "attach", "--show-status", "--queue-check-interval=0", id]);
+  let shown = "";
+  let stopped = true;
+  for await (const chunk of child.stderr) {
+    shown += Buffer.from(chunk).toString();
+    if (!stopped || !shown.includes("(default queue stopped)")) continue;
+    stopped = false;
+    expect(await flux("queue", "start", "--quiet")).toMatchObject({ code: 0 });
+  }
+  expect([await child.exited, stopped]).toEqual([0, false]);
+});

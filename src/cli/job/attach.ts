@@ -1,10 +1,11 @@
 // flux job attach: show a job's output, send it our input and signals, end with its exit code.
 import type { Flux } from "../../client/flux.ts";
 import type { JobId } from "../../formats/fluid.ts";
-import { defineCommand, flag, hidden, optional, text, UsageError } from "../command.ts";
+import { defineCommand, flag, hidden, optional, text, UsageError, value } from "../command.ts";
 import { withFlux } from "../connect.ts";
 import type { DebugRequest } from "../debugger.ts";
 import { jobIdArgument } from "../job-id.ts";
+import { integer } from "../options.ts";
 import { wrongUsage } from "../output.ts";
 
 const TAIL_DEFAULT = "10";
@@ -32,6 +33,7 @@ Examples:
     stdinRanks: text("-i, --stdin-ranks RANKS", "send stdin only to these task ranks (default: all)"),
     debug: flag("--debug", "let a parallel debugger attach to the tasks (MPIR)"),
     debugEmulate: hidden(flag("--debug-emulate", "as if a debugger were there, for tests")),
+    queueCheck_s: hidden(value("--queue-check-interval SECONDS", "with --show-status: how often to ask whether the queue is stopped", integer(0))),
     tail: optional("--tail [NUM]", `of the output so far show only the last NUM lines (default ${TAIL_DEFAULT})`, TAIL_DEFAULT),
   },
   async run({ options, args }) {
