@@ -355,7 +355,7 @@ function splitOnce(word: string): [before: string, after: string] {
 
 /** [NAME[:PERMS]=]PATH, or NAME[:PERMS]=CONTENT when the content has a newline, also one written as \n (RFC 37). */
 function attachFile(jobspec: Jobspec, word: string): void {
-  const [given = "", path = ""] = splitOnce(word.replaceAll("\\n", "\n"));
+  const [given, path] = splitOnce(word.replaceAll("\\n", "\n"));
   if (given.includes("\n")) throw new UsageError("--add-file: file name missing");
   const [, named, permissions] = /^(.*):([0-7]{1,4})$/s.exec(given) ?? [];
   const name = path === given ? basename(path) : (named ?? given);
