@@ -454,9 +454,9 @@ async function giveUp(state: State, reason: unknown): Promise<number> {
 async function raise(state: State, type: string, severity: number, note: string, waitStatus?: number): Promise<void> {
   if (state.raised && severity === 0) return;
   if (severity === 0) state.raised = true;
-  const status = waitStatus === undefined ? {} : { wait_status: waitStatus };
+  const more = { ...(waitStatus !== undefined && { wait_status: waitStatus }), ...(severity === 0 && { first: true }) };
   try {
-    await state.host.h.rpc("job-manager.raise", { id: state.job.id, type, severity, note, ...status });
+    await state.host.h.rpc("job-manager.raise", { id: state.job.id, type, severity, note, ...more });
   } catch (err) {
     state.host.h.log(LOG.error, `job ${state.job.f58}: failed to raise job exception: ${toFluxError(err).message}`);
   }

@@ -79,6 +79,11 @@ describe.skipIf(isWithout)("the environment", () => {
   });
 });
 
+test("what all nodes of a job complain of is said once", async () => {
+  const { stderr } = await instance.flux(["run", "-N4", "-o", "pmi=foo", "true"]);
+  expect(stderr.match(/job\.exception/g)).toHaveLength(1);
+});
+
 test("a fan-out that is no number is refused", async () => {
   const { stderr, code } = await instance.flux(["run", "-N2", "-o", "pmi-simple.exchange.k=x", "true"]);
   expect([stderr, code]).toEqual([expect.stringContaining('invalid pmi-simple.exchange.k: "x"'), 1]);

@@ -184,10 +184,12 @@ function checkException(type: string, severity: number): void {
 }
 
 function raise(m: JobManager, request: Request): void {
-  const { id, severity, type, note, wait_status } = request.unpack({ id: jobid, severity: int, type: str, note: opt(str), wait_status: opt(int) });
+  const { id, severity, type, note, wait_status, first } = request.unpack({ id: jobid, severity: int, type: str, note: opt(str), wait_status: opt(int), first: opt(bool) });
   checkException(type, severity);
   const job = activeJob(m, id, errno.ENOENT);
   requireOwner(request, job.facts.userid, "guests can only raise exceptions on their own jobs");
+  // Shells of many nodes that fail for the same reason: one exception says it.
+  if (first === true && job.facts.end?.name === "exception") return;
   m.raise(job, { type, severity, note, userid: request.userid, wait_status: wait_status === -1 ? undefined : wait_status });
 }
 
