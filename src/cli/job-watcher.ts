@@ -41,6 +41,9 @@ export interface JobWatcher {
   readonly counts: JobCounts;
 }
 
+/** Jobs that are followed at a time: each has up to three streams, and a service has a limit of open requests for one client. */
+const FOLLOWED_MAX = 10_000;
+
 export function createJobWatcher(h: Flux, options: WatcherOptions): JobWatcher {
   const counts = { total: 0, pending: 0, running: 0, complete: 0, failed: 0, done: 0 };
   let exitCode = 0;
@@ -50,11 +53,28 @@ export function createJobWatcher(h: Flux, options: WatcherOptions): JobWatcher {
   const watch = (id: JobId, path: string): Stream =>
     h.stream("job-info.eventlog-watch", { id, path, flags: 0 }, { cancelTopic: "job-info.eventlog-watch-cancel" });
 
+  let following = 0;
+  const waiting: (() => void)[] = [];
   const add = async (id: JobId, sink: OutputSink, waitEvent: string | undefined): Promise<void> => {
-    const job: Followed = { id, sink, shownId: showJobId(id), phase: "pending", started: false, shellStarted: false };
     counts.total++;
     counts.pending++;
     changed();
+    // An eventlog is read from its beginning, so nothing is missed by beginning late.
+    if (following >= FOLLOWED_MAX) await new Promise<void>((resolve) => waiting.push(resolve));
+    else following++;
+    try {
+      await followJob(id, sink, waitEvent);
+    } finally {
+      const next = waiting.shift();
+      if (next === undefined) following--;
+      else next(); // our place is its place
+    }
+    counts.done++;
+    changed();
+  };
+
+  const followJob = async (id: JobId, sink: OutputSink, waitEvent: string | undefined): Promise<void> => {
+    const job: Followed = { id, sink, shownId: showJobId(id), phase: "pending", started: false, shellStarted: false };
     let execution: Promise<void> | undefined;
     const events = watch(id, "eventlog");
     for await (const response of events) {
@@ -70,8 +90,6 @@ export function createJobWatcher(h: Flux, options: WatcherOptions): JobWatcher {
       if (event.name === waitEvent) break;
     }
     await execution;
-    counts.done++;
-    changed();
   };
 
   const move = (job: Followed, phase: Followed["phase"]): void => {
