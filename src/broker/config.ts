@@ -14,11 +14,16 @@ export async function readConfig(path: string): Promise<JsonObject> {
 
 /** Applies one --conf value: KEY=VAL, inline JSON, inline TOML, or a file. */
 export async function applyConfValue(config: JsonObject, value: string): Promise<JsonObject> {
+  if (isFileName(value)) return merge(config, await readConfigFile(value));
   if (value.startsWith("{")) return merge(config, inline(value, () => decodeJsonObject(value)));
   if (value.includes("\n")) return merge(config, await parseToml(value, "--conf"));
   const equals = value.indexOf("=");
-  if (equals < 0) return merge(config, await readConfigFile(value));
   return merge(config, nested(value.slice(0, equals).split("."), scalar(value.slice(equals + 1))));
+}
+
+/** A value of --conf is the name of a file, and neither text nor KEY=VALUE. */
+export function isFileName(value: string): boolean {
+  return !value.startsWith("{") && !value.includes("\n") && !value.includes("=");
 }
 
 /** Text in TOML, or an object in JSON. Throws FluxError that begins with `name`. */

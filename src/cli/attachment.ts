@@ -282,7 +282,10 @@ async function splitStdinRanks(wanted: string, taskmap: unknown, say: (text: str
   return { open: open.toString(), others: all.subtract(open).toString() };
 }
 
-/** Our signals become the job's; while it waits, one that is ours is canceled, and another left alone. Ctrl-C twice cancels it, ctrl-C and ctrl-Z leaves it alone. Returns how to undo this. */
+/**
+ * Our signals become the job's; while it waits, one that is ours is canceled, and another left alone. Ctrl-C twice cancels it,
+ * ctrl-C and ctrl-Z leaves it alone. Returns how to undo this.
+ */
 function catchSignals(h: Flux, id: JobId, say: (text: string) => void, detach: () => void, isOurs: boolean): () => void {
   let interrupted_ms = Number.NEGATIVE_INFINITY;
   const handlers = new Map<NodeJS.Signals, () => void>();

@@ -6,7 +6,7 @@ import { FormatError } from "../formats/error.ts";
 import { jobspecForScript } from "../formats/jobspec.ts";
 import { defineCommand, flag, type OptionSpecs, type OptionValues, UsageError } from "./command.ts";
 import { withFlux } from "./connect.ts";
-import { fileErrorText } from "./environment-rules.ts";
+import { fileErrorText } from "./file-error.ts";
 import { parseWords } from "./getopt.ts";
 import { BATCH_OPTIONS, instanceJobspec } from "./instance-options.ts";
 import { showJobId } from "./job-id.ts";

@@ -4,7 +4,7 @@ import { isatty } from "node:tty";
 import { systemRandom } from "../os/random.ts";
 import { counter, defineCommand, flag, list, type OptionValues, UsageError, valueOr } from "./command.ts";
 import { withFlux } from "./connect.ts";
-import { fileErrorText } from "./environment-rules.ts";
+import { fileErrorText } from "./file-error.ts";
 import { fillTemplate, type InputScope, parseDefine, splitInputs } from "./input-template.ts";
 import { print, printError } from "./output.ts";
 import { stdinRanks, submissionTerms } from "./submission.ts";

@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { UsageError } from "./command.ts";
+import { systemErrorText } from "./file-error.ts";
 import { namePattern } from "./patterns.ts";
 
 export interface JobEnvironment {
@@ -68,19 +69,4 @@ function substitute(value: string, rule: string, environment: Variables, own: Va
     if (found === undefined) throw new UsageError(`--env: Variable '${name}' not found in ${rule}`);
     return found;
   });
-}
-
-/** "[Errno 2] No such file or directory: 'PATH'". */
-export function systemErrorText(err: unknown, path: string): string {
-  const { errno: number } = err as NodeJS.ErrnoException;
-  const text = fileErrorText(err, path);
-  return number === undefined || !text.endsWith(`: '${path}'`) ? text : `[Errno ${Math.abs(number)}] ${text}`;
-}
-
-/** "No such file or directory: 'PATH'". */
-export function fileErrorText(err: unknown, path: string): string {
-  const { code } = err as NodeJS.ErrnoException;
-  const text = { ENOENT: "No such file or directory", EACCES: "Permission denied", EISDIR: "Is a directory", ENOTDIR: "Not a directory" }[code ?? ""];
-  if (text === undefined) return err instanceof Error ? err.message : String(err);
-  return `${text}: '${path}'`;
 }

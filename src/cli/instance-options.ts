@@ -1,7 +1,7 @@
 // What `flux alloc` and `flux batch` have in common: the options that say how large a nested instance is, and its jobspec.
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
-import { applyConfValue } from "../broker/config.ts";
+import { applyConfValue, isFileName } from "../broker/config.ts";
 import type { JsonObject } from "../formats/json.ts";
 import type { InstanceOptions, Jobspec } from "../formats/jobspec.ts";
 import { errno, FluxError } from "../message/errno.ts";
@@ -84,7 +84,7 @@ async function configOf(values: readonly string[]): Promise<JsonObject | undefin
 
 /** The file that a value of --conf names: a path, or the name of one in the user's or the site's configuration; undefined when it is no file. */
 function filePath(value: string): string | undefined {
-  if (value.startsWith("{") || value.includes("\n") || value.includes("=")) return undefined;
+  if (!isFileName(value)) return undefined;
   if (/\.(?:toml|json)$/.test(value) || value.includes("/")) return value;
   const found = configFolders().flatMap((folder) => [`${folder}/${value}.toml`, `${folder}/${value}.json`]).find((path) => existsSync(path));
   if (found === undefined) throw new UsageError(`--conf: named config '${value}' not found`);

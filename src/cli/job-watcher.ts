@@ -16,6 +16,8 @@ export interface WatcherOptions {
   readonly logEvents: boolean;
   /** Show each job's wait status on stderr. */
   readonly logStatus: boolean;
+  /** Jobs that are followed at a time, others when one of these is over; default 10 000. */
+  readonly followedMax?: number;
   /** Called when a count has changed. */
   readonly onProgress?: (counts: JobCounts) => void;
 }
@@ -41,7 +43,7 @@ export interface JobWatcher {
   readonly counts: JobCounts;
 }
 
-/** Jobs that are followed at a time: each has up to three streams, and a service has a limit of open requests for one client. */
+/** Each job has up to three streams, and a service has a limit of open requests for one client. */
 const FOLLOWED_MAX = 10_000;
 
 export function createJobWatcher(h: Flux, options: WatcherOptions): JobWatcher {
@@ -53,6 +55,7 @@ export function createJobWatcher(h: Flux, options: WatcherOptions): JobWatcher {
   const watch = (id: JobId, path: string): Stream =>
     h.stream("job-info.eventlog-watch", { id, path, flags: 0 }, { cancelTopic: "job-info.eventlog-watch-cancel" });
 
+  const followedMax = options.followedMax ?? FOLLOWED_MAX;
   let following = 0;
   const waiting: (() => void)[] = [];
   const add = async (id: JobId, sink: OutputSink, waitEvent: string | undefined): Promise<void> => {
@@ -60,7 +63,7 @@ export function createJobWatcher(h: Flux, options: WatcherOptions): JobWatcher {
     counts.pending++;
     changed();
     // An eventlog is read from its beginning, so nothing is missed by beginning late.
-    if (following >= FOLLOWED_MAX) await new Promise<void>((resolve) => waiting.push(resolve));
+    if (following >= followedMax) await new Promise<void>((resolve) => waiting.push(resolve));
     else following++;
     try {
       await followJob(id, sink, waitEvent);

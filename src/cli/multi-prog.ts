@@ -5,7 +5,7 @@ import { IdSet } from "../formats/idset.ts";
 import { quoteWord, splitWords } from "../formats/shell-words.ts";
 import { FluxError } from "../message/errno.ts";
 import { defineCommand, text, UsageError } from "./command.ts";
-import { fileErrorText } from "./environment-rules.ts";
+import { fileErrorText } from "./file-error.ts";
 import { print, printError } from "./output.ts";
 
 interface Program {

@@ -11,7 +11,8 @@ import { decodeJson, encodeJson, isJsonObject, type Json, type JsonObject } from
 import { type CommandOptions, getAttribute, type Jobspec, type JobspecSettings, jobspecFromCommand, setAttribute, setShellOption } from "../formats/jobspec.ts";
 import { NOFILE_VARIABLE } from "../os/limits.ts";
 import { counter, flag, list, type OptionSpec, type OptionValues, text, UsageError } from "./command.ts";
-import { applyEnvironmentRules, systemErrorText } from "./environment-rules.ts";
+import { applyEnvironmentRules } from "./environment-rules.ts";
+import { systemErrorText } from "./file-error.ts";
 import { printError } from "./output.ts";
 import { finishJobspec } from "./submission-plugins.ts";
 import { applyRlimitRules } from "./rlimit-rules.ts";

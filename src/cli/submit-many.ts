@@ -7,7 +7,7 @@ import { IdSet } from "../formats/idset.ts";
 import { type Jobspec, setAttribute } from "../formats/jobspec.ts";
 import { FluxError } from "../message/errno.ts";
 import { flag, type OptionValues, text, UsageError } from "./command.ts";
-import { fileErrorText } from "./environment-rules.ts";
+import { fileErrorText } from "./file-error.ts";
 import { showJobId } from "./job-id.ts";
 import { createTerminalSink, type OutputSink } from "./job-output.ts";
 import type { JobWatcher } from "./job-watcher.ts";

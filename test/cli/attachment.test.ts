@@ -2,6 +2,8 @@
 import { describe, expect, test } from "bun:test";
 import { attachJob, type AttachOptions, describeFinish } from "../../src/cli/attachment.ts";
 import { createJobWatcher } from "../../src/cli/job-watcher.ts";
+import { defineModule } from "../../src/client/module.ts";
+import { formatEventlogEntry } from "../../src/formats/eventlog.ts";
 import { startCluster } from "../support/cluster.ts";
 import { captureOutput, data, event, type Eventlogs, jobInfo, JOB_ID, ranJob } from "./fake-job.ts";
 
@@ -85,6 +87,39 @@ describe("watcher", () => {
     expect(watcher.counts).toEqual({ total: 1, pending: 0, running: 0, complete: 0, failed: 1, done: 1 });
     expect(sink.out()).toBe("hi\n");
     expect(sink.err()).toMatch(/: 0\.090s: failed: status=1792\n$/);
+    await cluster.stop();
+  });
+
+  test("follows so many jobs at a time, and the others when one of these is over", async () => {
+    const jobs = Array.from({ length: 5 }, () => ({ followed: Promise.withResolvers<void>(), over: Promise.withResolvers<void>() }));
+    let asked = 0;
+    let open = 0;
+    let most = 0;
+    const held = defineModule({
+      name: "job-info",
+      async start(h) {
+        await h.serve("job-info", {
+          async *"eventlog-watch"() {
+            most = Math.max(most, ++open);
+            const job = jobs[asked++];
+            job?.followed.resolve();
+            await job?.over.promise;
+            open--;
+            for (const entry of ranJob(0, [])["eventlog"] ?? []) yield { event: formatEventlogEntry(entry) };
+          },
+        });
+      },
+    });
+    const cluster = await startCluster({ size: 1, modules: [held] });
+    const watcher = createJobWatcher(cluster.open(0), { watch: false, labelIo: false, logEvents: false, logStatus: false, followedMax: 2 });
+    const all = jobs.map((_, i) => watcher.add(JOB_ID + BigInt(i), captureOutput(), "clean"));
+    for (const [i, job] of jobs.entries()) {
+      await jobs[Math.min(i + 1, jobs.length - 1)]?.followed.promise;
+      job.over.resolve();
+    }
+    await Promise.all(all);
+    expect(most).toBe(2);
+    expect(watcher.counts).toEqual({ total: 5, pending: 0, running: 0, complete: 5, failed: 0, done: 5 });
     await cluster.stop();
   });
 });

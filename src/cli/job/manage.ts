@@ -7,7 +7,7 @@ import { FluxError } from "../../message/errno.ts";
 import { int, unpack } from "../../message/unpack.ts";
 import { defineCommand, flag, list, UsageError, value, valueOr } from "../command.ts";
 import { withFlux } from "../connect.ts";
-import { systemErrorText } from "../environment-rules.ts";
+import { systemErrorText } from "../file-error.ts";
 import { jobIdArgument, showJobId } from "../job-id.ts";
 import { integer, seconds } from "../options.ts";
 import { print, wrongUsage } from "../output.ts";

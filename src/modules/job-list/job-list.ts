@@ -499,9 +499,11 @@ class JobList {
         if (this.#stopped) return;
         const payload = this.#counts.encode();
         for (const req of this.#statsWatchers) {
-          if (this.#privateMode.restricts(req)) this.#statsWatchers.delete(req);
-          if (this.#statsWatchers.has(req)) req.respond(payload);
-          else req.fail(new FluxError(errno.EPERM));
+          if (!this.#privateMode.restricts(req)) req.respond(payload);
+          else {
+            this.#statsWatchers.delete(req);
+            req.fail(new FluxError(errno.EPERM));
+          }
         }
       })
       .unref();
