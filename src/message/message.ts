@@ -113,7 +113,7 @@ export class Message {
   /** The payload as bytes (a JSON object's text ends in NUL); undefined when there is none. Do not change them. */
   get bytes(): Uint8Array | undefined {
     if (this.#bytes === undefined && this.#object !== undefined) {
-      this.#bytes = Buffer.from(`${encodeJson(this.#object)}\0`);
+      this.#bytes = encodePayload(this.#object);
     }
     return this.#bytes;
   }
@@ -149,6 +149,11 @@ export class Message {
     copy.routes = this.routes?.slice();
     return copy;
   }
+}
+
+/** An object as a payload's bytes: for one that goes into several messages. */
+export function encodePayload(object: JsonObject): Uint8Array {
+  return Buffer.from(`${encodeJson(object)}\0`);
 }
 
 export interface RequestOptions {

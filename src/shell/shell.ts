@@ -18,6 +18,7 @@ import type { JsonObject, Json } from "../formats/json.ts";
 import type { Taskmap } from "../formats/taskmap.ts";
 import { exitCode, shellExitCode } from "../formats/waitstatus.ts";
 import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
+import type { Message } from "../message/message.ts";
 import type { Clock, Timer } from "../os/clock.ts";
 import { sendSignal, type SpawnOptions } from "../os/spawn.ts";
 import type { Topology } from "../os/topology.ts";
@@ -106,6 +107,8 @@ export interface Shell {
   serve(method: string, run: (request: Request) => Answer | Promise<Answer>): void;
   /** Calls `SERVICE.method` of another shell of the job. */
   call(shellRank: number, method: string, payload: JsonObject): Promise<JsonObject>;
+  /** The same, resolved to the whole response. */
+  callMessage(shellRank: number, method: string, payload: JsonObject): Promise<Message>;
   /** A signal to every task that runs. */
   killTasks(signum: number): void;
   /** Ends the shell: tasks are killed, the job gets an exception with this text unless it has one. */
@@ -235,7 +238,8 @@ function newState(host: ShellHost, job: Job, makePlugins: (shell: Shell) => JobP
         return run(request);
       });
     },
-    call: async (shellRank, method, payload) => host.h.rpc(`${job.service}.${method}`, payload, { nodeid: job.nodes[shellRank]?.brokerRank ?? 0 }),
+    call: async (shellRank, method, payload) => (await shell.callMessage(shellRank, method, payload)).payload,
+    callMessage: async (shellRank, method, payload) => host.h.call(`${job.service}.${method}`, payload, { nodeid: job.nodes[shellRank]?.brokerRank ?? 0 }),
     killTasks: (signum) => killTasks(state, signum),
     fatal: (code, text, waitStatus) => fail(state, new ShellExit(code, text, waitStatus)),
     raise: async (type, severity, note, waitStatus) => raise(state, type, severity, note, waitStatus),

@@ -1,12 +1,16 @@
 // pmi: serves PMI-1 (RFC 13) to each task on its descriptor PMI_FD. Option pmi: "simple" (default), "off", or several names separated by
 // commas; pmi-simple.nomap leaves the process mapping out. Wrong values end the job.
 //
-// A barrier that exchanges keys goes up and down a tree of the job's shells, in which each has pmi-simple.exchange.k (default 2) children:
+// A barrier that exchanges keys goes up and down a tree of the job's shells, in which each has pmi-simple.exchange.k (default 16) children:
 //   SERVICE.pmi-exchange {shell_rank, pairs}   to the parent, of a whole subtree; answered with the pairs of all shells
+// The leader encodes the answer once; the others pass its bytes on.
 import { dirname } from "node:path";
 import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
+import { DEFERRED } from "../../client/request.ts";
+import type { Answer } from "../../client/service.ts";
 import { errno, FluxError } from "../../message/errno.ts";
-import { dict, str, uint } from "../../message/unpack.ts";
+import { encodePayload } from "../../message/message.ts";
+import { dict, str, uint, unpack } from "../../message/unpack.ts";
 import { nativeLibrary } from "../../os/native.ts";
 import { pmiEndpoint, pmiEnvironment } from "../../pmi/serve-fd.ts";
 import { createPmiServer, type PmiServer } from "../../pmi/server.ts";
@@ -65,7 +69,8 @@ interface SimpleOptions {
   readonly fanout: number;
 }
 
-const FANOUT = 2;
+/** A level costs a message through four processes each way, a child at one level only the encoding of its message. */
+const FANOUT = 16;
 
 /** Options pmi-simple.*. Throws ShellExit naming what is wrong. */
 function simpleOptions(shell: Shell): SimpleOptions {
@@ -105,7 +110,7 @@ function newServer(shell: Shell, { nomap }: SimpleOptions, gather: Gather | unde
     localProcs: taskmap.ntasksOf(job.shellRank),
     kvsname: job.f58,
     preset,
-    ...(gather !== undefined && { exchange: async (pairs: Pairs) => gather.enter(job.shellRank, pairs) }),
+    ...(gather !== undefined && { exchange: async (pairs: Pairs) => gather.enter(pairs) }),
     onAbort: (rank, _code, message) => {
       shell.raise("exec", 0, `PMI_Abort${message === "" ? "" : `: ${message}`}`).catch((err: unknown) => shell.log(LOG.error, `task ${rank}: ${String(err)}`));
     },
@@ -117,8 +122,16 @@ function newServer(shell: Shell, { nomap }: SimpleOptions, gather: Gather | unde
 type Pairs = Map<string, string>;
 
 interface Gather {
-  enter(shellRank: number, pairs: Pairs): Promise<Pairs>;
+  /** This shell's own pairs; resolves to those of all shells. */
+  enter(pairs: Pairs): Promise<Pairs>;
   fail(error: FluxError): void;
+}
+
+/** What every shell gets. */
+interface Gathered {
+  readonly pairs: Pairs;
+  /** The same as payload of an answer. */
+  readonly encoded: Uint8Array;
 }
 
 /** One exchange at a time: complete here when this shell and its children have entered, and everywhere when the leader has all. */
@@ -129,47 +142,52 @@ function serveExchange(shell: Shell, k: number): Gather {
   const complete = async (now: Round): Promise<void> => {
     round = newRound();
     try {
-      now.done.resolve(shellRank === 0 ? now.pairs : await askParent(shell, Math.floor((shellRank - 1) / k), now.pairs));
+      now.done.resolve(shellRank === 0 ? encoded(now.pairs) : await askParent(shell, Math.floor((shellRank - 1) / k), now.pairs));
     } catch (err) {
       now.done.reject(err);
     }
   };
-  const gather: Gather = {
-    async enter(from, pairs) {
-      const now = round;
-      if (now.entered.has(from)) throw new FluxError(errno.EEXIST, `shell ${from} is in this exchange already`);
-      now.entered.add(from);
-      for (const [key, value] of pairs) now.pairs.set(key, value);
-      if (now.entered.size === expected) await complete(now);
-      return now.done.promise;
-    },
+  const enter = async (from: number, pairs: Iterable<readonly [string, string]>): Promise<Gathered> => {
+    const now = round;
+    if (now.entered.has(from)) throw new FluxError(errno.EEXIST, `shell ${from} is in this exchange already`);
+    now.entered.add(from);
+    for (const [key, value] of pairs) now.pairs.set(key, value);
+    if (now.entered.size === expected) await complete(now);
+    return now.done.promise;
+  };
+  shell.serve("pmi-exchange", async (request): Promise<Answer> => {
+    const { shell_rank, pairs } = request.unpack({ shell_rank: uint, pairs: dict(str) });
+    request.respond((await enter(shell_rank, Object.entries(pairs))).encoded);
+    return DEFERRED;
+  });
+  return {
+    enter: async (pairs) => (await enter(shellRank, pairs)).pairs,
     fail(error) {
       const failed = round;
       round = newRound();
       failed.done.reject(error);
     },
   };
-  shell.serve("pmi-exchange", async (request) => {
-    const { shell_rank, pairs } = request.unpack({ shell_rank: uint, pairs: dict(str) });
-    return { pairs: Object.fromEntries(await gather.enter(shell_rank, new Map(Object.entries(pairs)))) };
-  });
-  return gather;
 }
 
-async function askParent(shell: Shell, parent: number, pairs: Pairs): Promise<Pairs> {
-  const payload: JsonObject = { shell_rank: shell.job.shellRank, pairs: Object.fromEntries(pairs) };
-  const answer = await shell.call(parent, "pmi-exchange", payload);
-  return new Map(Object.entries(dict(str)(answer["pairs"], "pairs")));
+function encoded(pairs: Pairs): Gathered {
+  return { pairs, encoded: encodePayload({ pairs: Object.fromEntries(pairs) }) };
+}
+
+async function askParent(shell: Shell, parent: number, pairs: Pairs): Promise<Gathered> {
+  const answer = await shell.callMessage(parent, "pmi-exchange", { shell_rank: shell.job.shellRank, pairs: Object.fromEntries(pairs) });
+  const { pairs: all } = unpack(answer.payload, { pairs: dict(str) });
+  return { pairs: new Map(Object.entries(all)), encoded: answer.bytes ?? new Uint8Array(0) };
 }
 
 interface Round {
   readonly entered: Set<number>;
   readonly pairs: Pairs;
-  readonly done: PromiseWithResolvers<Pairs>;
+  readonly done: PromiseWithResolvers<Gathered>;
 }
 
 function newRound(): Round {
-  const done = Promise.withResolvers<Pairs>();
+  const done = Promise.withResolvers<Gathered>();
   done.promise.catch(() => undefined);
   return { entered: new Set(), pairs: new Map(), done };
 }
