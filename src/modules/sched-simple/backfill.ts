@@ -232,7 +232,7 @@ export class BackfillLane<T extends WaitingJob> implements Lane<T> {
     const { job, shape } = entry;
     const { request } = job;
     try {
-      if (!entry.checked) pool.checkFeasible(request);
+      if (!entry.checked) pool.inventory.checkFeasible(request);
       entry.checked = true;
       if (entry.reservation !== undefined) return this.#considerReserved(entry, entry.reservation, now);
       const duration = expectedDuration(request, pool, now);
@@ -243,10 +243,10 @@ export class BackfillLane<T extends WaitingJob> implements Lane<T> {
       }
       if (!this.#mayReserve(entry)) return "waits";
       this.#tried = true;
-      const planned = earliest(pool, future.timeline, request, pool.eligible(request.constraint), now, duration);
+      const planned = earliest(pool, future.timeline, request, pool.inventory.eligible(request.constraint), now, duration);
       if (planned === undefined) {
         // Nodes that are down hold nobody else up. Jobs without an end do: else this one might never have its turn.
-        return fitsUpNodes(pool, request, pool.eligible(request.constraint)) ? "blocks" : "waits";
+        return fitsUpNodes(pool, request, pool.inventory.eligible(request.constraint)) ? "blocks" : "waits";
       }
       this.#reserve(entry, planned);
       return "waits";
@@ -320,7 +320,7 @@ export class BackfillLane<T extends WaitingJob> implements Lane<T> {
       const at = now();
       const { request } = entry.job;
       this.#release(entry);
-      const planned = earliest(pool, future.timeline, request, pool.eligible(request.constraint), at, expectedDuration(request, pool, at));
+      const planned = earliest(pool, future.timeline, request, pool.inventory.eligible(request.constraint), at, expectedDuration(request, pool, at));
       this.#hold(entry, planned !== undefined && planned.start < before.start ? planned : before);
       yield undefined;
     }

@@ -32,7 +32,7 @@ export function* forecast<T extends WaitingJob>(
       continue;
     }
     const duration = expectedDuration(request, pool, from);
-    const planned = earliest(pool, timeline, request, pool.eligible(request.constraint), from, duration);
+    const planned = earliest(pool, timeline, request, pool.inventory.eligible(request.constraint), from, duration);
     yield [job, planned?.start];
     if (planned !== undefined) timeline.take(planned.shares, planned.start, planned.end);
     from = planned?.start;

@@ -216,7 +216,7 @@ class Scheduler {
     if (down !== undefined) engine.markDown(IdSet.parse(down));
     if (shrink !== undefined) engine.removeNodes(IdSet.parse(shrink));
     if (change["property-add"] !== undefined || change["property-remove"] !== undefined) {
-      engine.pool.changeProperties(idsets(change["property-add"]), idsets(change["property-remove"]));
+      engine.pool.inventory.changeProperties(idsets(change["property-add"]), idsets(change["property-remove"]));
       engine.nodesChanged();
     }
     if (expiration !== undefined && expiration >= 0) {
@@ -269,7 +269,7 @@ class Scheduler {
       return DEFERRED;
     }
     if (this.#engine?.get(id) !== undefined) throw new FluxError(errno.EEXIST, `job ${id} has an alloc request already`);
-    if (this.#settings.placement.exclusive && this.#engine !== undefined) request = this.#engine.pool.withWholeNodes(request);
+    if (this.#settings.placement.exclusive && this.#engine !== undefined) request = this.#engine.pool.inventory.withWholeNodes(request);
     const job = { id, priority, request, queue: queueOf(jobspec), reply: req, estimate: undefined, ahead: undefined };
     if (this.#engine === undefined) this.#early.push(job);
     else this.#engine.add(job);
@@ -340,7 +340,7 @@ class Scheduler {
 
   #checkFeasibility(req: Request, { pool }: Engine<PendingJob>): void {
     const request = parseRequest(req.unpack({ jobspec: obj }).jobspec);
-    pool.checkFeasible(this.#settings.placement.exclusive ? pool.withWholeNodes(request) : request);
+    pool.inventory.checkFeasible(this.#settings.placement.exclusive ? pool.inventory.withWholeNodes(request) : request);
   }
 
   // ---- scheduling

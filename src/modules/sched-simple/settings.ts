@@ -178,7 +178,7 @@ export function lanesOf(settings: Settings, config: JsonObject, pool: Pool): Lan
   const lanes: { queues: string[]; reservationDepth: number; nodes: (BitSet | undefined)[] }[] = [];
   for (const [name, table] of queues) {
     const requires = Array.isArray(table["requires"]) ? (table["requires"] as readonly Json[]) : [];
-    const nodes = pool.eligible(requires.length === 0 ? undefined : { properties: requires });
+    const nodes = pool.inventory.eligible(requires.length === 0 ? undefined : { properties: requires });
     const mine = { queues: [name], reservationDepth: settings.perQueue.get(parentQueue(table) ?? name) ?? settings.reservationDepth, nodes: [nodes] };
     for (const other of lanes.filter((lane) => lane.nodes.some((theirs) => overlap(theirs, nodes)))) {
       lanes.splice(lanes.indexOf(other), 1);

@@ -349,10 +349,10 @@ test("placements", () => {
 test("properties that come and go", () => {
   const pool = upPool(clusterR(4, 1));
   const wants = request({ constraint: { properties: ["big"] } });
-  expect(() => pool.checkFeasible(wants)).toThrow("unsatisfiable");
-  pool.changeProperties(new Map([["big", IdSet.parse("1-2")]]), new Map());
-  pool.changeProperties(new Map(), new Map([["big", IdSet.parse("1")]]));
+  expect(() => pool.inventory.checkFeasible(wants)).toThrow("unsatisfiable");
+  pool.inventory.changeProperties(new Map([["big", IdSet.parse("1-2")]]), new Map());
+  pool.inventory.changeProperties(new Map(), new Map([["big", IdSet.parse("1")]]));
   const got = pool.alloc(FIRST_ID, wants);
   expect(got === INSUFFICIENT ? "" : got.ranks.toString()).toBe("2");
-  expect(pool.eligible({ properties: ["big"] }) instanceof BitSet).toBe(true);
+  expect(pool.inventory.eligible({ properties: ["big"] }) instanceof BitSet).toBe(true);
 });
