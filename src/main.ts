@@ -1,4 +1,5 @@
 // flux: the one executable. The first word names a command; its file is loaded only when it is called.
+import { reportError, runCommand } from "./cli/command.ts";
 import { COMMANDS } from "./cli/commands.ts";
 import { useAsciiJobIds } from "./formats/f58-prefix.ts";
 import { localeIsUtf8 } from "./os/locale.ts";
@@ -22,12 +23,11 @@ async function main(words: readonly string[]): Promise<number> {
   if (name.startsWith("-")) return afterOptions(words);
   const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (entry === undefined) return notOurs(name, rest);
-  const [{ default: command }, { runCommand }] = await Promise.all([entry.load(), import("./cli/command.ts")]);
-  return runCommand(command, rest);
+  return runCommand((await entry.load()).default, rest);
 }
 
 async function afterOptions(words: readonly string[]): Promise<number> {
-  const [{ takeFrontOptions }, { reportError }] = await Promise.all([import("./cli/front.ts"), import("./cli/command.ts")]);
+  const { takeFrontOptions } = await import("./cli/front.ts");
   let rest: readonly string[];
   try {
     rest = await takeFrontOptions(words);
@@ -38,7 +38,7 @@ async function afterOptions(words: readonly string[]): Promise<number> {
 }
 
 async function notOurs(name: string, words: readonly string[]): Promise<number> {
-  const [{ runExternal, similarCommands }, { reportError }] = await Promise.all([import("./cli/external.ts"), import("./cli/command.ts")]);
+  const { runExternal, similarCommands } = await import("./cli/external.ts");
   try {
     const exitCode = await runExternal(name, words);
     if (exitCode !== undefined) return exitCode;

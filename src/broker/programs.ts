@@ -3,7 +3,8 @@
 import { basename } from "node:path";
 import { accessSync, constants, readFileSync, statSync } from "node:fs";
 import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
-import { inOwnGroup, isTerminal, type OwnGroup } from "../os/foreground.ts";
+import { inOwnGroup, type OwnGroup } from "../os/foreground.ts";
+import { isTerminal } from "../os/terminal.ts";
 import type { Clock, Timer } from "../os/clock.ts";
 import { exitCodeOf, signalNumber, termSignalOf } from "../os/signals.ts";
 import { type Child, sendSignal, spawnProcess } from "../os/spawn.ts";

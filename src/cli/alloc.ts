@@ -4,7 +4,6 @@ import { cancelJob } from "../client/jobs.ts";
 import type { JobId } from "../formats/fluid.ts";
 import { jobspecForInstance, setShellOption } from "../formats/jobspec.ts";
 import { errno, FluxError } from "../message/errno.ts";
-import { isatty } from "node:tty";
 import { defineCommand, flag, reportError, UsageError } from "./command.ts";
 import { withFlux } from "./connect.ts";
 import { ALLOC_OPTIONS, instanceJobspec } from "./instance-options.ts";
@@ -13,6 +12,7 @@ import { eventOfResponse } from "./job-output.ts";
 import { print, printError, writeError } from "./output.ts";
 import { submissionTerms, submitJobspec, printJobspec } from "./submission.ts";
 import { extendSubmission, pluginLines, preinit } from "./submission-plugins.ts";
+import { isTerminal } from "../os/terminal.ts";
 
 const OPTIONS = { ...ALLOC_OPTIONS, bg: flag("--bg", "print the job id when the instance is ready, and stay out of it") } as const;
 
@@ -42,7 +42,7 @@ Examples:
     const jobspec = await instanceJobspec(withIdle, {}, (common) => jobspecForInstance({ ...common, command }));
     // One in the background must not wait for somebody to look.
     if (options.bg) setShellOption(jobspec, "pty.capture", 1);
-    else if (isatty(0)) setShellOption(jobspec, "pty.interactive", 1);
+    else if (isTerminal(0)) setShellOption(jobspec, "pty.interactive", 1);
     if (options.dryRun) return printJobspec(jobspec);
     const terms = submissionTerms(options);
     return withFlux(async (h) => {

@@ -3,7 +3,6 @@
 //
 // Two eventlogs are watched from the start, the job's and its execution's (guest.exec.eventlog); the shell.init event of the
 // second says that there is output (guest.output) and where stdin goes. Nothing waits for a round trip that it doesn't need.
-import { isatty } from "node:tty";
 import type { Flux } from "../client/flux.ts";
 import { cancelJob, killJob } from "../client/jobs.ts";
 import type { JobId } from "../formats/fluid.ts";
@@ -17,6 +16,7 @@ import type { DebugRequest } from "./debugger.ts";
 import { createTerminalSink, eventOfResponse, memberText, type OutputSink, putData, redirectText, shellLogText, type ShownEvent } from "./job-output.ts";
 import type { PtyClient } from "./pty-client.ts";
 import { closeStdin, forwardStdin, type StdinForwarder, type StdinTarget } from "./job-stdin.ts";
+import { columnsOf, isTerminal } from "../os/terminal.ts";
 
 export interface AttachOptions {
   /** The job's name in messages, as the user wrote it. */
@@ -362,7 +362,7 @@ function createStatusLine(h: Flux, id: JobId, options: AttachOptions, put: (text
   const draw = (now_s: number): void => {
     if (!visible || text === "") return;
     const seconds = Math.max(0, Math.floor(now_s - start_s));
-    const width = Math.max(0, (process.stderr.columns ?? 80) - 20 - Buffer.byteLength(options.shownId));
+    const width = Math.max(0, columnsOf(2) - 20 - Buffer.byteLength(options.shownId));
     const two = (n: number): string => String(n).padStart(2, "0");
     const shown = stopped && text === STATUS_TEXTS["priority"] ? `${text} (${queue} queue stopped)` : text;
     const clock = `${two(Math.floor(seconds / 3600))}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`;
@@ -410,6 +410,6 @@ function createStatusLine(h: Flux, id: JobId, options: AttachOptions, put: (text
 }
 
 function allTerminals(): boolean {
-  return isatty(0) && isatty(1) && isatty(2);
+  return isTerminal(0) && isTerminal(1) && isTerminal(2);
 }
 

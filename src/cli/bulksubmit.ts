@@ -1,6 +1,5 @@
 // flux bulksubmit: a job for each input, or combination of inputs, from stdin, files or the command line.
 import { readFileSync } from "node:fs";
-import { isatty } from "node:tty";
 import { systemRandom } from "../os/random.ts";
 import { counter, defineCommand, flag, list, type OptionValues, UsageError, valueOr } from "./command.ts";
 import { withFlux } from "./connect.ts";
@@ -10,6 +9,7 @@ import { print, printError } from "./output.ts";
 import { stdinRanks, submissionTerms } from "./submission.ts";
 import { extendSubmission, pluginLines, preinit } from "./submission-plugins.ts";
 import { MANY_OPTIONS, planCopies, submitMany } from "./submit-many.ts";
+import { isTerminal } from "../os/terminal.ts";
 
 const OPTIONS = {
   ...MANY_OPTIONS,
@@ -88,7 +88,7 @@ function unescaped(separator: string): string | RegExp {
 
 function readInputs(path: string, separator: string | RegExp): string[] {
   let content: string;
-  if (path === "-" && isatty(0)) printError("flux-bulksubmit: reading inputs from stdin, one a line; ctrl-D ends them");
+  if (path === "-" && isTerminal(0)) printError("flux-bulksubmit: reading inputs from stdin, one a line; ctrl-D ends them");
   try {
     content = readFileSync(path === "-" ? 0 : path, "utf8");
   } catch (err) {

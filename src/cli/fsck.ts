@@ -10,6 +10,7 @@ import { errno, FluxError, toFluxError } from "../message/errno.ts";
 import { defineCommand, flag, text, UsageError } from "./command.ts";
 import { explain, withFlux } from "./connect.ts";
 import { print, printError, wrongUsage } from "./output.ts";
+import { isTerminal } from "../os/terminal.ts";
 
 /** Blobs asked for at the same time. */
 const WINDOW = 1000;
@@ -82,7 +83,7 @@ class Check {
   }
 
   say(line: string): void {
-    printError(process.stderr.isTTY ? line : `flux-fsck: ${line}`);
+    printError(isTerminal(2) ? line : `flux-fsck: ${line}`);
   }
 
   /** What --quiet leaves out. */

@@ -4,6 +4,7 @@ import { commandList } from "./command-list.ts";
 import { COMMANDS } from "./commands.ts";
 import { defineCommand, runCommand, UsageError } from "./command.ts";
 import { COLOR, print, wantsColor, wrongUsage } from "./output.ts";
+import { isTerminal } from "../os/terminal.ts";
 
 const PAGER = "less -FRX";
 
@@ -23,7 +24,7 @@ export default defineCommand({
     const page = Object.hasOwn(MAN_PAGES, name) ? MAN_PAGES[name] : undefined;
     if (page !== undefined) {
       const text = renderPage(page, wantsColor(undefined));
-      if (!process.stdout.isTTY || !(await showInPager(text))) print(text);
+      if (!isTerminal(1) || !(await showInPager(text))) print(text);
       return 0;
     }
     const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;

@@ -14,6 +14,7 @@ import { print, wantsColor, windowWidth, writeError } from "./output.ts";
 import { JOB_FORMATS } from "./job-formats.ts";
 import { chooseFormat } from "./named-formats.ts";
 import { fittedFormat, parseTable, printTable, type TableOptions, withSortKeys } from "./table.ts";
+import { isTerminal } from "../os/terminal.ts";
 
 const OPTIONS = {
   all: flag("-a", "jobs in all states"),
@@ -235,7 +236,7 @@ async function asked(rows: readonly JobRow[], { asksInstances }: Query): Promise
 function tableWidth(word: string): number | undefined {
   if (!/^\d+$/.test(word)) throw new UsageError(`--width: invalid int value: '${word}'`);
   if (Number(word) > 0) return Number(word);
-  return process.stdout.isTTY ? windowWidth(undefined) : undefined;
+  return isTerminal(1) ? windowWidth(undefined) : undefined;
 }
 
 /** Calls `visit` for every instance among `rows` that can be reached, and for those among its jobs. */

@@ -2,6 +2,7 @@
 // colours are for terminals.
 import { writeSync } from "node:fs";
 import { UsageError } from "./command.ts";
+import { columnsOf, isTerminal } from "../os/terminal.ts";
 
 /** Exit code of a program that SIGPIPE ends, as the shell shows it. */
 const EXIT_SIGPIPE = 141;
@@ -66,14 +67,14 @@ export const COLOR = {
 export function wantsColor(when: string | undefined): boolean {
   if (when === "always") return true;
   if (when === "never") return false;
-  if (when === undefined || when === "auto") return process.stdout.isTTY && process.env["NO_COLOR"] === undefined;
+  if (when === undefined || when === "auto") return isTerminal(1) && process.env["NO_COLOR"] === undefined;
   throw new UsageError(`Invalid argument for --color: '${when}'`);
 }
 
 /** Columns to fill: `width` when given, else the terminal's, else $COLUMNS, else 80. 0 is without limit. */
 export function windowWidth(width: number | undefined): number {
   if (width !== undefined) return width;
-  if (process.stdout.isTTY) return process.stdout.columns;
+  if (isTerminal(1)) return columnsOf(1);
   const columns = Number.parseInt(process.env["COLUMNS"] ?? "", 10);
   return columns >= 0 ? columns : 80;
 }

@@ -1,6 +1,7 @@
 // A bar of progress on the last line of a terminal: text before, the bar, text after; drawn a few times a second at most.
 import type { JobCounts } from "./job-watcher.ts";
 import { write, writeError } from "./output.ts";
+import { columnsOf, isTerminal } from "../os/terminal.ts";
 
 export interface Progress {
   /** What to show: `done` of `total`, and the words on both sides. */
@@ -26,7 +27,7 @@ export function startProgress(): Progress {
   const draw = (): void => {
     if (state === undefined || !dirty) return;
     dirty = false;
-    write(`\r${progressLine(state, process.stdout.columns ?? 80)}\x1b[K`);
+    write(`\r${progressLine(state, columnsOf(1))}\x1b[K`);
   };
   const timer = setInterval(draw, REDRAW_MS);
   timer.unref();
@@ -65,7 +66,7 @@ export function elapsedText(seconds: number): string {
 /** True when --progress was given and stdout is a terminal; says when it isn't. */
 export function barWanted(progress: boolean): boolean {
   if (!progress) return false;
-  if (process.stdout.isTTY) return true;
+  if (isTerminal(1)) return true;
   writeError("flux: WARNING: stdout is not a tty. Ignoring --progress option\n");
   return false;
 }

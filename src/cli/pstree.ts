@@ -14,6 +14,7 @@ import { attributesOf, JOB_FIELDS, type JobRow, jobUri, toJobRow } from "./job-r
 import { integer } from "./options.ts";
 import { print, printError, windowWidth } from "./output.ts";
 import { parseTable } from "./table.ts";
+import { isTerminal } from "../os/terminal.ts";
 
 const DETAILS: Readonly<Record<string, string>> = {
   default: "{id.f58:>12} {username:<8.8} {status_abbrev:>2.2} {ntasks:>6h} {nnodes:>6h} {runtime!F:>8h}",
@@ -77,7 +78,7 @@ Examples:
       root.children = await childrenOf(h, view, options, asked, skipRoot, 0);
       if (view.details !== undefined && !options.noHeader) print(formatHeader(view.details, (field) => JOB_FIELDS.heading(field) ?? ""));
       const style = STYLES[options.compact ? "compact" : options.ascii ? "ascii" : "box"];
-      const width = options.long || !process.stdout.isTTY ? Infinity : windowWidth(undefined);
+      const width = options.long || !isTerminal(1) ? Infinity : windowWidth(undefined);
       const lines: string[] = [];
       if (skipRoot) for (const child of root.children) drawRoot(child, style, lines);
       else drawRoot(root, style, lines);

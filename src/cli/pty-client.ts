@@ -2,13 +2,12 @@
 //
 //   {type: "attach", mode: "rw", winsize: {rows, cols}}   streaming; answers attach, data, resize, exit
 //   {type: "data", data, encoding?}   {type: "resize", winsize}   {type: "detach"}
-import { isatty } from "node:tty";
 import { isUtf8 } from "node:buffer";
 import type { Flux } from "../client/flux.ts";
 import type { JsonObject } from "../formats/json.ts";
 import { FluxError } from "../message/errno.ts";
-import { enterRawMode, windowSize } from "../os/pty.ts";
 import { write } from "./output.ts";
+import { enterRawMode, isTerminal, windowSize } from "../os/terminal.ts";
 
 export interface PtyClient {
   /** True while our terminal is the job's. */
@@ -35,7 +34,7 @@ export function attachPty(h: Flux, topic: string, nodeid: number): PtyClient {
   let release: (() => void) | undefined;
   let detached = false;
   const take = (): void => {
-    const restore = isatty(0) ? enterRawMode(0) : () => {};
+    const restore = isTerminal(0) ? enterRawMode(0) : () => {};
     const reader = Bun.stdin.stream().getReader();
     process.on("SIGWINCH", resize);
     release = () => {
@@ -47,10 +46,10 @@ export function attachPty(h: Flux, topic: string, nodeid: number): PtyClient {
     // Cancelling the reader ends this.
     void (async () => {
       for (let item = await reader.read(); !item.done; item = await reader.read()) {
-        detached = isatty(0) && item.value[0] === DETACH_BYTE;
+        detached = isTerminal(0) && item.value[0] === DETACH_BYTE;
         send(detached ? { type: "detach" } : dataPayload(item.value));
       }
-      if (release !== undefined && !isatty(0)) send({ type: "data", data: END_OF_INPUT });
+      if (release !== undefined && !isTerminal(0)) send({ type: "data", data: END_OF_INPUT });
     })();
   };
   const follow = async (): Promise<boolean> => {
@@ -94,11 +93,11 @@ export function attachPty(h: Flux, topic: string, nodeid: number): PtyClient {
 /** On a line of its own, below all that was on the screen, with a cursor that can be seen. */
 function sayGoodbye(message: unknown): void {
   const text = `[detached: ${typeof message === "string" ? message : "unknown reason"}]`;
-  write(isatty(1) ? `\x1b[999H${text}\x1b[K\x1b[?25h\r\n` : `${text}\n`);
+  write(isTerminal(1) ? `\x1b[999H${text}\x1b[K\x1b[?25h\r\n` : `${text}\n`);
 }
 
 function ownWindow(): JsonObject {
-  const size = isatty(0) ? windowSize(0) : undefined;
+  const size = isTerminal(0) ? windowSize(0) : undefined;
   return { rows: Math.max(1, size?.rows ?? 24), cols: Math.max(1, size?.columns ?? 80) };
 }
 

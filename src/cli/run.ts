@@ -1,4 +1,5 @@
 // flux run: submit a job and attach to it.
+import { attachJob } from "./attachment.ts";
 import { submitJobspec, jobspecOfOptions, RESOURCE_OPTIONS, stdinRanks, submissionTerms, SUBMISSION_OPTIONS, printJobspec } from "./submission.ts";
 import { defineCommand, flag, hidden, reportError, text } from "./command.ts";
 import { extendSubmission, pluginLines, preinit } from "./submission-plugins.ts";
@@ -44,7 +45,6 @@ Ctrl-C twice within two seconds cancels the job; ctrl-C and ctrl-Z leaves it run
       const id = await submitJobspec(h, jobspec, terms);
       const shownId = showJobId(id);
       if (options.verbose > 0) writeError(`jobid: ${shownId}\n`);
-      const { attachJob } = await import("./attachment.ts");
       try {
         return await attachJob(h, id, {
           shownId,

@@ -10,6 +10,7 @@ import { defineCommand, flag, optional, text, UsageError } from "./command.ts";
 import { explain } from "./connect.ts";
 import { openInstance, resolveInstance } from "./instance-uri.ts";
 import { printError, writeError, wrongUsage } from "./output.ts";
+import { isTerminal } from "../os/terminal.ts";
 
 const LOG_WARNING = 4;
 const LOG_INFO = 6;
@@ -109,7 +110,7 @@ async function isGcDue(h: Flux, options: ShutdownOptions): Promise<boolean> {
   const threshold = thresholdOf(await explain("Error fetching flux config", h.rpc("config.get"), true));
   if (threshold <= 0 || (await kvsVersion(h)) <= threshold) return false;
   if (options.yes || options.no) return options.yes;
-  if (!process.stdin.isTTY) throw new UsageError("gc threshold exceeded, specify -y or -n");
+  if (!isTerminal(0)) throw new UsageError("gc threshold exceeded, specify -y or -n");
   return ask("gc threshold exceeded, do you want to perform garbage collection [Y/n]? ");
 }
 

@@ -1,7 +1,7 @@
 // flux top: an instance and its running jobs, live, on the whole terminal.
 import { Flux } from "../client/flux.ts";
 import { FluxError } from "../message/errno.ts";
-import { isTerminal } from "../os/foreground.ts";
+import { isTerminal } from "../os/terminal.ts";
 import { defineCommand, optional, text, UsageError } from "./command.ts";
 import { openInstance, resolveInstance } from "./instance-uri.ts";
 import { jobUri, type JobRow } from "./job-row.ts";

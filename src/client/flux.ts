@@ -25,6 +25,7 @@ import {
 import { type Credentials, ROLE_NONE, USERID_UNKNOWN } from "../message/roles.ts";
 import { str, unpack } from "../message/unpack.ts";
 import type { Link } from "../transport/link.ts";
+import { openLink } from "../transport/open.ts";
 import { formatLogEntry, type LogLevel } from "./log.ts";
 import { Request } from "./request.ts";
 import { type Methods, Service } from "./service.ts";
@@ -118,7 +119,6 @@ export class Flux {
    * Throws FluxError: ENOENT or ECONNREFUSED when no broker is there, EPERM when it does not let this user in.
    */
   static async open(uri?: string): Promise<Flux> {
-    const { openLink } = await import("../transport/open.ts");
     const as = actedAs(process.env);
     return new Flux(await openLink(uri), { name: programName(), ...(as === undefined ? {} : { as }) });
   }

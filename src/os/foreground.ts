@@ -60,9 +60,3 @@ export function saveTerminal(): () => void {
   const terminal = openTerminal(libc().getpgrp());
   return () => terminal?.restore();
 }
-
-/** True when the descriptor is a terminal. */
-export function isTerminal(fd: number): boolean {
-  const state = new Uint8Array(TERMIOS_BYTES);
-  return libc().tcgetattr(fd, ptr(state)) === 0;
-}

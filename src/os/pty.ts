@@ -1,17 +1,12 @@
-// Terminals: a child on a pseudo-terminal of its own, and the raw mode and size of the terminal we are on (flux job attach).
+// Pseudo-terminals: a child on a terminal of its own.
 
 import { closeSync, openSync } from "node:fs";
-import { ptr } from "bun:ffi";
 
 import { errno, FluxError } from "../message/errno.ts";
 import { openFdStream } from "./fd-stream.ts";
-import { check, closeFd, libc } from "./libc.ts";
+import { closeFd } from "./libc.ts";
 import { type Child, type ChildStdio, closeWire, prepareProgram, sendSignal, startProgram, usageOf, waitStatus, wires, type ExitStatus, type SpawnOptions } from "./spawn.ts";
-
-export interface WindowSize {
-  columns: number;
-  rows: number;
-}
+import type { WindowSize } from "./terminal.ts";
 
 export interface PtyOptions extends Pick<SpawnOptions, "argv" | "env" | "cwd" | "cpus" | "rlimits" | "umask" | "extraFds"> {
   size?: WindowSize;
@@ -101,29 +96,6 @@ export function spawnPty(options: PtyOptions): PtyChild {
     close: () => terminal.close(),
     unref: () => subprocess.unref(),
     usage: () => usageOf(subprocess),
-  };
-}
-
-const TIOCGWINSZ = 0x5413;
-const TCSADRAIN = 1;
-const TERMIOS_BYTES = 64; // struct termios is 60 bytes
-
-/** Size of the terminal behind a descriptor; undefined when it is none. */
-export function windowSize(fd: number): WindowSize | undefined {
-  const winsize = new Uint16Array(4); // rows, columns, and two sizes in pixels
-  if (libc().ioctl(fd, TIOCGWINSZ, ptr(winsize)) === -1) return undefined;
-  return { rows: winsize[0] ?? 0, columns: winsize[1] ?? 0 };
-}
-
-/** Put the terminal behind `fd` into raw mode; the function returned takes its old mode back. ENOTTY when it is none. */
-export function enterRawMode(fd: number): () => void {
-  const before = new Uint8Array(TERMIOS_BYTES);
-  check(libc().tcgetattr(fd, ptr(before)), `tcgetattr of descriptor ${fd}`);
-  const raw = before.slice();
-  libc().cfmakeraw(ptr(raw));
-  check(libc().tcsetattr(fd, TCSADRAIN, ptr(raw)), `tcsetattr of descriptor ${fd}`);
-  return () => {
-    check(libc().tcsetattr(fd, TCSADRAIN, ptr(before)), `tcsetattr of descriptor ${fd}`);
   };
 }
 

@@ -1,7 +1,7 @@
 // What the operating system says about users, limits, CPUs, hardware, processes and paths.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, openSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
 import { errno, FluxError } from "../../src/message/errno.ts";
@@ -15,7 +15,8 @@ import { closeFd, pipe, socketPair } from "../../src/os/libc.ts";
 import { getRlimit, NOFILE_VARIABLE, openDescriptors, setRlimit, UNLIMITED, withSoftLimits } from "../../src/os/limits.ts";
 import { currentUserByName, groupByGid, groupByName, groupMembers, userByName, userByUid, userName } from "../../src/os/passwd.ts";
 import { childrenOf, descendantsOf, readProcess } from "../../src/os/process-tree.ts";
-import { spawnPty, windowSize } from "../../src/os/pty.ts";
+import { spawnPty } from "../../src/os/pty.ts";
+import { columnsOf, isTerminal, windowSize } from "../../src/os/terminal.ts";
 import { exitCodeOf, signalName, signalNumber, shellExitCode, termSignalOf } from "../../src/os/signals.ts";
 import { checkSocketPath, listenAt, removeSocket } from "../../src/os/socket-path.ts";
 import { collectOutput, spawnProcess } from "../../src/os/spawn.ts";
@@ -283,9 +284,12 @@ describe("terminals", () => {
     expect(failure(() => spawnPty({ argv: ["no-such-program"] })).errno).toBe(errno.ENOENT);
   });
 
-  test("a file is no terminal", () => {
+  test("a pipe, /dev/null and what is closed are no terminals", () => {
     const [reading, writing] = pipe();
-    expect(windowSize(reading)).toBeUndefined();
+    const nowhere = openSync("/dev/null", "r");
+    expect([reading, nowhere, 9999].map(isTerminal)).toEqual([false, false, false]);
+    expect([windowSize(reading), columnsOf(reading)]).toEqual([undefined, 80]);
+    closeFd(nowhere);
     closeFd(reading);
     closeFd(writing);
   });

@@ -1,6 +1,5 @@
 // flux job info, id, last, list, stats, namespace: what is known of jobs.
 import { readFileSync } from "node:fs";
-import { isatty } from "node:tty";
 import { statesByName, STATE, ACTIVE, USERID_ANY } from "../../client/jobs.ts";
 import { formatJobId, JOB_ID_FORMS, type JobIdForm, parseJobId } from "../../formats/fluid.ts";
 import { encodeJson } from "../../formats/json.ts";
@@ -12,6 +11,7 @@ import { findJobs, listJobs, parseUser } from "../job-list.ts";
 import { integer, real } from "../options.ts";
 import { print, writeError, wrongUsage } from "../output.ts";
 import { spacedJson } from "../spaced-json.ts";
+import { isTerminal } from "../../os/terminal.ts";
 
 /** Flag of job-info.lookup: with the updates of the eventlog. */
 const LOOKUP_CURRENT = 2;
@@ -111,7 +111,7 @@ export const last = defineCommand({
 
 /** JSON is for programs: who types this wants to see jobs. */
 function refuseTerminal(): void {
-  if (!isatty(1)) return;
+  if (!isTerminal(1)) return;
   writeError("This is not the command you are looking for. Try flux-jobs(1).\n");
   throw new UsageError("");
 }

@@ -1,5 +1,5 @@
 // FullScreen: the terminal as a screen of lines, with keys instead of typed lines. Whoever took it gives it back on every way out.
-import { windowSize, enterRawMode, type WindowSize } from "../../os/pty.ts";
+import { windowSize, enterRawMode, type WindowSize } from "../../os/terminal.ts";
 import { signalNumber } from "../../os/signals.ts";
 import { write } from "../output.ts";
 

@@ -11,7 +11,7 @@ import { STATE } from "../../client/jobs.ts";
 import type { JobId } from "../../formats/fluid.ts";
 import { shortDuration } from "../../formats/fsd.ts";
 import { textOf } from "../../formats/outputformat.ts";
-import type { WindowSize } from "../../os/pty.ts";
+import type { WindowSize } from "../../os/terminal.ts";
 import type { JobStats } from "../job-list.ts";
 import { attributesOf, JOB_FIELDS, jobRuntime_s, type JobRow, jobUri } from "../job-row.ts";
 import type { Key } from "./keys.ts";
