@@ -4,7 +4,7 @@
 // cache them, `readonly` ones may not come from the command line, `runtime` ones may be changed by flux-setattr(1).
 import { errno, FluxError } from "../message/errno.ts";
 
-interface Flags {
+export interface Flags {
   readonly immutable?: true;
   readonly readonly?: true;
   readonly runtime?: true;
@@ -17,7 +17,7 @@ const FACT: Flags = { immutable: true, readonly: true };
 const RUNTIME: Flags = { runtime: true };
 
 /** Names ending in "*" stand for everything that begins so. */
-const REGISTERED: Readonly<Record<string, Flags>> = {
+export const REGISTERED: Readonly<Record<string, Flags>> = {
   rank: FACT,
   size: FACT,
   version: READONLY,

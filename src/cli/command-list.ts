@@ -30,5 +30,5 @@ ${optionHelp(FRONT_OPTIONS).join("\n")}
 
 ${sections.join("\n\n")}
 
-See 'flux help COMMAND' for more about one of them.`;
+See 'flux help COMMAND' for more about one of them, and 'flux help help' for the other manual pages.`;
 }

@@ -15,7 +15,7 @@ export default defineCommand({
   usage: "[COMMAND]",
   async run({ args }) {
     if (args.length > 1) throw wrongUsage("flux help [COMMAND]");
-    const name = args[0]?.replace(/^flux-/, "");
+    const name = args[0]?.replace(/^flux-/, "").replace(/\(\d\)$/, "");
     if (name === undefined) {
       print(commandList());
       return 0;

@@ -70,6 +70,17 @@ import uriPage from "../../docs/man/flux-uri.md" with { type: "text" };
 import topPage from "../../docs/man/flux-top.md" with { type: "text" };
 import pstreePage from "../../docs/man/flux-pstree.md" with { type: "text" };
 import multiProgPage from "../../docs/man/flux-multi-prog.md" with { type: "text" };
+import configBootstrapPage from "../../docs/man/flux-config-bootstrap.md" with { type: "text" };
+import configHeartbeatPage from "../../docs/man/flux-config-heartbeat.md" with { type: "text" };
+import configIngestPage from "../../docs/man/flux-config-ingest.md" with { type: "text" };
+import configJobManagerPage from "../../docs/man/flux-config-job-manager.md" with { type: "text" };
+import configKvsPage from "../../docs/man/flux-config-kvs.md" with { type: "text" };
+import configPolicyPage from "../../docs/man/flux-config-policy.md" with { type: "text" };
+import configQueuesPage from "../../docs/man/flux-config-queues.md" with { type: "text" };
+import configResourcePage from "../../docs/man/flux-config-resource.md" with { type: "text" };
+import configTbonPage from "../../docs/man/flux-config-tbon.md" with { type: "text" };
+import brokerAttributesPage from "../../docs/man/flux-broker-attributes.md" with { type: "text" };
+import environmentPage from "../../docs/man/flux-environment.md" with { type: "text" };
 
 export const MAN_PAGES: Readonly<Record<string, string>> = {
   R: RPage,
@@ -143,4 +154,19 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   top: topPage,
   pstree: pstreePage,
   "multi-prog": multiProgPage,
+  "config-bootstrap": configBootstrapPage,
+  "config-heartbeat": configHeartbeatPage,
+  "config-ingest": configIngestPage,
+  "config-job-manager": configJobManagerPage,
+  "config-kvs": configKvsPage,
+  "config-policy": configPolicyPage,
+  "config-queues": configQueuesPage,
+  "config-resource": configResourcePage,
+  "config-tbon": configTbonPage,
+  "broker-attributes": brokerAttributesPage,
+  environment: environmentPage,
+  // Names that people who know Flux look for.
+  "jobtap-plugins": jobtapPage,
+  "shell-options": shellPage,
+  "shell-plugins": shellInitrcPage,
 };

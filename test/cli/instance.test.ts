@@ -196,6 +196,8 @@ test("env, version and the rest", async () => {
   expect(await flux("env", "sh", "-c", "exit 5")).toMatchObject({ code: 5 });
   expect((await flux("version")).out).toMatch(/^commands: {4}\t\t\d+\.\d+\.\d+\nflux-ts: .*\nbroker: {2}\t\t\d+\.\d+\.\d+\nFLUX_URI:\t\tlocal:/);
   expect((await flux("help", "ping")).out).toStartWith("flux-ping(1)\n");
+  expect((await flux("help", "flux-config-tbon(5)")).out).toStartWith("flux-config-tbon(5)\n");
+  expect((await flux("help", "shell-plugins")).out).toStartWith("flux-shell-initrc(5)\n");
   expect(await flux("help", "nosuch")).toMatchObject({ code: 1 });
 });
 
