@@ -23,20 +23,20 @@ interface Members {
 }
 
 const ROLES = ["admin"];
+const KEYS = ["allow-guest-user", "allow-root-owner", "private-mode", "roles"];
 const NOBODY: Members = { users: [], groups: [] };
 
 export const OWNER_ONLY: AccessRules = { allowGuestUser: false, allowRootOwner: false, admins: NOBODY };
 
 /** Throws FluxError EPROTO naming what is wrong. */
 export function accessRules(config: JsonObject): AccessRules {
-  const { access } = unpack(config, {
-    access: opt(fields({ "allow-guest-user": def(bool, false), "allow-root-owner": def(bool, false), roles: def(dict(obj), {}) })),
-  });
-  const roles = access?.roles ?? {};
+  const table = unpack(config, { access: opt(obj) }).access ?? {};
+  for (const name of Object.keys(table)) if (!KEYS.includes(name)) throw new FluxError(errno.EPROTO, `access.${name}: there is no such key; there are ${KEYS.join(", ")}`);
+  const { roles, ...access } = fields({ "allow-guest-user": def(bool, false), "allow-root-owner": def(bool, false), roles: def(dict(obj), {}) })(table, "access");
   for (const name of Object.keys(roles)) if (!ROLES.includes(name)) throw new FluxError(errno.EPROTO, `unknown role '${name}' in [access.roles]`);
   return {
-    allowGuestUser: access?.["allow-guest-user"] ?? false,
-    allowRootOwner: access?.["allow-root-owner"] ?? false,
+    allowGuestUser: access["allow-guest-user"],
+    allowRootOwner: access["allow-root-owner"],
     admins: roles["admin"] === undefined ? NOBODY : members("access.roles.admin", roles["admin"]),
   };
 }

@@ -123,6 +123,8 @@ async function initialConfig(options: BrokerOptions, attrs: Attributes): Promise
       attrs.set("config.path", path);
     }
     for (const value of options.conf) config = await applyConfValue(config, value);
+    // With rules that can't be read nobody could connect, not even to mend them.
+    accessRules(config);
   } catch (err) {
     throw new FluxError(toFluxError(err).errno, `Config file error: ${toFluxError(err).message}`);
   }

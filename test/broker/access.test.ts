@@ -17,6 +17,8 @@ describe("[access]", () => {
     expect(accessRules({})).toEqual(OWNER_ONLY);
     expect(accessRules({ access: { "allow-guest-user": true } })).toEqual({ ...OWNER_ONLY, allowGuestUser: true });
     expect(() => accessRules({ access: { "allow-guest-user": "yes" } })).toThrow("access.allow-guest-user");
+    expect(() => accessRules({ access: { "allow-guest-users": true } })).toThrow("access.allow-guest-users: there is no such key");
+    expect(() => accessRules({ access: true })).toThrow("access");
     expect(() => accessRules({ access: { roles: { king: {} } } })).toThrow("unknown role 'king' in [access.roles]");
     expect(() => accessRules({ access: { roles: { admin: { user: [] } } } })).toThrow("access.roles.admin.user");
     expect(() => accessRules({ access: { roles: { admin: { users: [1] } } } })).toThrow("access.roles.admin.users");

@@ -46,6 +46,9 @@ test("settings that make no sense are refused", async () => {
     const { code, stderr } = await instance.flux(["config", "load"], { input: `[exec]\n${setting}\n` });
     expect([code, stderr], setting).toEqual([1, expect.stringContaining(setting.split(" ")[0] ?? "")]);
   }
+  for (const [config, problem] of [["[exec]\ntestexec.allow-guests = 'yes'", "invalid testexec.allow-guests: yes"], ["exec = 5", "error reading [exec] config table"]]) {
+    expect((await instance.flux(["config", "load"], { input: `${config}\n` })).stderr).toContain(problem ?? "");
+  }
   const { stderr } = await instance.flux(["run", "--setattr=exec.bulkexec.barier-timeout=1", "true"]);
   expect(stderr).toContain("failed to unpack system.exec.bulkexec: there is no setting barier-timeout");
 });

@@ -114,6 +114,7 @@ describe("wrong use", () => {
     [["start", "-Snosuch=1", "true"], "flux-broker: nosuch: unknown attribute"],
     [["start", "-Srank=1", "true"], "flux-broker: rank: attribute may not be set on the command line"],
     [["start", "-c", "/nowhere", "true"], "Config file error: stat: /nowhere: No such file or directory"],
+    [["start", "--conf=access.allow-guest-user=yes", "true"], "flux-broker: Config file error: "],
     [["start", "-s3", "--test-hosts=a,b", "true"], "flux-start: --test-hosts hostlist has incorrect size"],
     [["start", "-Stbon.topo=ring", "true"], "unknown topology 'ring'"],
     [["start", "--test-hosts=a", "true"], "--test-hosts only works with --test-size"],

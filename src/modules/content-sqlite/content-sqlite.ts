@@ -17,12 +17,13 @@
 // max-checkpoints=N truncate
 import { statfsSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { configTable } from "../../client/config-table.ts";
 import type { Flux } from "../../client/flux.ts";
 import { defineModule, type ModuleContext } from "../../client/module.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
 import { eachRecord } from "../../formats/blob-records.ts";
 import { blobrefToHash, HASH_SIZE_BYTES, type HashName, hashOf } from "../../formats/blobref.ts";
-import { isJsonObject, type JsonObject } from "../../formats/json.ts";
+import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
 import { arr, def, bool, int, obj, opt, str, uint, unpack } from "../../message/unpack.ts";
 import { hashAttribute } from "../../client/content.ts";
@@ -228,13 +229,10 @@ function readOptions(context: ModuleContext, temporary: boolean): DatabaseOption
   let synchronous = temporary ? "OFF" : "NORMAL";
   let maxCheckpoints = 5;
   let truncate = false;
-  const table = context.config["content-sqlite"];
-  if (isJsonObject(table)) {
-    const config = unpack(table, { journal_mode: opt(str), synchronous: opt(str), max_checkpoints: opt(int) });
-    journal_mode = config.journal_mode ?? journal_mode;
-    synchronous = config.synchronous ?? synchronous;
-    maxCheckpoints = config.max_checkpoints ?? maxCheckpoints;
-  }
+  const config = unpack(configTable(context.config, "content-sqlite"), { journal_mode: opt(str), synchronous: opt(str), max_checkpoints: opt(int) });
+  journal_mode = config.journal_mode ?? journal_mode;
+  synchronous = config.synchronous ?? synchronous;
+  maxCheckpoints = config.max_checkpoints ?? maxCheckpoints;
   for (const arg of context.args) {
     const [name = "", value = ""] = arg.split("=", 2);
     if (name === "journal_mode") journal_mode = value;

@@ -1,6 +1,7 @@
 // Settings of job-exec: the [exec] table of the configuration, then module arguments NAME=VALUE.
+import { configTable } from "../../client/config-table.ts";
 import { parseDuration } from "../../formats/fsd.ts";
-import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
+import type { Json, JsonObject } from "../../formats/json.ts";
 import { parseSignal, signalName } from "../../formats/signal.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 
@@ -42,12 +43,13 @@ const DEFAULTS: ExecConfig = {
 
 /** Throws FluxError EINVAL naming what is wrong. */
 export function parseExecConfig(config: JsonObject, args: readonly string[]): ExecConfig {
-  const table: Record<string, Json> = isJsonObject(config["exec"]) ? { ...config["exec"] } : {};
+  const table: Record<string, Json> = { ...configTable(config, "exec") };
   for (const arg of args) {
     const at = arg.indexOf("=");
     if (at > 0) table[arg.slice(0, at)] = arg.slice(at + 1);
   }
-  const testexec = isJsonObject(table["testexec"]) ? table["testexec"] : {};
+  const guests = configTable(config, "exec", "testexec")["allow-guests"] ?? false;
+  if (typeof guests !== "boolean") throw invalid("testexec.allow-guests", guests);
   return {
     killTimeout_s: duration(table, "kill-timeout", DEFAULTS.killTimeout_s),
     maxKillCount: count(table, "max-kill-count", DEFAULTS.maxKillCount),
@@ -59,7 +61,7 @@ export function parseExecConfig(config: JsonObject, args: readonly string[]): Ex
     barrierTimeout_s: limit(table, "barrier-timeout", DEFAULTS.barrierTimeout_s),
     poolSize: table["shell-pool-size"] === undefined ? undefined : numeric(table, "shell-pool-size", 0),
     shellJobsMax: count(table, "shell-jobs-max", DEFAULTS.shellJobsMax),
-    testexecGuests: testexec["allow-guests"] === true,
+    testexecGuests: guests,
   };
 }
 

@@ -8,6 +8,7 @@
 //   job-list.job-state-pause, job-state-unpause                 stop and go on reading the journal, for tests
 //
 // Questions wait until everything the journal knows from before has been read.
+import { configTable } from "../../client/config-table.ts";
 import type { Flux } from "../../client/flux.ts";
 import { type JobState, STATE } from "../../client/jobs.ts";
 import { defineModule, type ModuleContext } from "../../client/module.ts";
@@ -64,10 +65,9 @@ function virtualQueues(config: JsonObject): VirtualQueues {
 
 /** Throws FluxError EINVAL. */
 function parseConfig(config: JsonObject): Options {
-  const table = (name: string): JsonObject => (isJsonObject(config[name]) ? config[name] : {});
-  const max = table("job-list")["max_comparisons"] ?? COMPARISONS_MAX;
+  const max = configTable(config, "job-list")["max_comparisons"] ?? COMPARISONS_MAX;
   if (typeof max !== "number" || !(max >= 0)) throw new FluxError(errno.EINVAL, "job-list.max_comparisons must be >= 0");
-  return { comparisonsMax: max, queues: Object.keys(table("queues")), virtual: virtualQueues(config) };
+  return { comparisonsMax: max, queues: Object.keys(configTable(config, "queues")), virtual: virtualQueues(config) };
 }
 
 export default defineModule({

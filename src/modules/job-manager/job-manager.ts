@@ -11,6 +11,7 @@
 //
 // The parts: state.ts says what events do, job.ts what a job needs, core.ts brings events and needs together; the other
 // files are one partner or request each. What happens in one turn of the event loop is stored and told at its end.
+import { configTable } from "../../client/config-table.ts";
 import type { Flux } from "../../client/flux.ts";
 import { kvsCommit, kvsCommitDurably, type KvsOp, kvsWatch } from "../../client/kvs.ts";
 import { defineModule, type ModuleContext, type ModuleHooks } from "../../client/module.ts";
@@ -18,7 +19,7 @@ import { STATE } from "../../client/jobs.ts";
 import { PrivateMode } from "../../client/private-mode.ts";
 import { parseEventlog } from "../../formats/eventlog.ts";
 import { formatJobId } from "../../formats/fluid.ts";
-import { isJsonObject, type JsonObject } from "../../formats/json.ts";
+import type { JsonObject } from "../../formats/json.ts";
 import type { Method, OpenMethod } from "../../client/service.ts";
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import { Alloc } from "./alloc.ts";
@@ -321,8 +322,7 @@ function configure({ queues, purge, housekeeping, privateMode }: JobManager, con
 
 /** Throws FluxError EINVAL. */
 function stopsOnRestart(config: JsonObject): boolean {
-  const table = config["job-manager"];
-  const value = isJsonObject(table) ? (table["stop-queues-on-restart"] ?? false) : false;
+  const value = configTable(config, "job-manager")["stop-queues-on-restart"] ?? false;
   if (typeof value !== "boolean") throw new FluxError(errno.EINVAL, "job-manager.stop-queues-on-restart: must be true or false");
   return value;
 }
@@ -336,8 +336,8 @@ function restoreQueues({ queues }: JobManager, saved: readonly JsonObject[], con
 
 /** Who configures a prolog or epilog gets the plugin that runs it. */
 async function loadPerilog({ jobtap }: JobManager, config: JsonObject): Promise<void> {
-  const table = config["job-manager"];
-  if (!isJsonObject(table) || (table["prolog"] === undefined && table["epilog"] === undefined)) return;
+  const { prolog, epilog } = configTable(config, "job-manager");
+  if (prolog === undefined && epilog === undefined) return;
   if (!jobtap.list().some((name) => name === "perilog" || name === PERILOG)) await jobtap.loadNeeded(PERILOG);
 }
 

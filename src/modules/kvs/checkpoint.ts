@@ -2,6 +2,7 @@
 // content store (rank 0). After a change it waits for the period, so that many changes share one checkpoint.
 //
 // Configuration: [kvs] checkpoint-period = "200ms" (flux standard duration; 0 turns it off).
+import { configTable } from "../../client/config-table.ts";
 import type { Flux } from "../../client/flux.ts";
 import { isBlobref, type Blobref } from "../../formats/blobref.ts";
 import { FormatError } from "../../formats/error.ts";
@@ -114,9 +115,7 @@ export async function lastCheckpoint(h: Flux): Promise<{ ref: Blobref; seq: numb
 
 /** [kvs] checkpoint-period in milliseconds, or undefined. Throws FluxError EINVAL. */
 export function configuredPeriod_ms(config: JsonObject): number | undefined {
-  const table = config["kvs"];
-  if (!isJsonObject(table)) return undefined;
-  const text = table["checkpoint-period"];
+  const text = configTable(config, "kvs")["checkpoint-period"];
   if (text === undefined) return undefined;
   if (typeof text !== "string") throw new FluxError(errno.EINVAL, "error reading config for kvs: checkpoint-period must be a string");
   try {

@@ -143,6 +143,8 @@ test("arguments and configuration", async () => {
   await expect(load("journal_mode=wal")).rejects.toThrow("Invalid argument: journal_mode must be one of");
   await expect(load("max-checkpoints=0")).rejects.toThrow("max-checkpoints");
   await expect(load("what")).rejects.toThrow("Unknown module option: 'what'");
+  const noTable = startCluster({ attrs: { rundir: newDirectory(), "content.hash": "sha1" }, rank0: [content, contentSqlite], config: { "content-sqlite": "WAL" } });
+  await expect(noTable).rejects.toThrow("error reading [content-sqlite] config table");
 });
 
 test("truncate begins anew", async () => {

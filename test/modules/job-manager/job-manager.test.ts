@@ -454,6 +454,10 @@ describe("restart", () => {
     await expect(cancelJob(rig.h, done)).rejects.toMatchObject({ message: "job is inactive" });
   });
 
+  test("doesn't start with a configuration that is no table", async () => {
+    await expect(start({ config: { "job-manager": 1 } })).rejects.toThrow("error reading [job-manager] config table: it must be a table");
+  });
+
   test("stops queues that were started when the configuration says so", async () => {
     const kvs = new FakeKvs();
     const queues = { a: {}, b: {} };

@@ -378,6 +378,7 @@ describe("restart", () => {
 
   test("a bad checkpoint-period is refused", async () => {
     await expect(startStore({ config: { kvs: { "checkpoint-period": "soon" } } })).rejects.toThrow("invalid checkpoint-period config: soon");
+    await expect(startStore({ config: { kvs: "1s" } })).rejects.toThrow("error reading [kvs] config table: it must be a table");
   });
 
   test("without a backing store it works in memory, and sync says ENOSYS", async () => {
