@@ -32,6 +32,7 @@ import jobPage from "../../docs/man/flux-job.md" with { type: "text" };
 import jobsPage from "../../docs/man/flux-jobs.md" with { type: "text" };
 import housekeepingPage from "../../docs/man/flux-housekeeping.md" with { type: "text" };
 import jobtapPage from "../../docs/man/flux-jobtap.md" with { type: "text" };
+import jobtapPluginsPage from "../../docs/man/flux-jobtap-plugins.md" with { type: "text" };
 import keygenPage from "../../docs/man/flux-keygen.md" with { type: "text" };
 import kvsPage from "../../docs/man/flux-kvs.md" with { type: "text" };
 import loggerPage from "../../docs/man/flux-logger.md" with { type: "text" };
@@ -117,6 +118,7 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   housekeeping: housekeepingPage,
   jobtap: jobtapPage,
   keygen: keygenPage,
+  "jobtap-plugins": jobtapPluginsPage,
   kvs: kvsPage,
   logger: loggerPage,
   lptest: lptestPage,
@@ -166,7 +168,6 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   "broker-attributes": brokerAttributesPage,
   environment: environmentPage,
   // Names that people who know Flux look for.
-  "jobtap-plugins": jobtapPage,
   "shell-options": shellPage,
   "shell-plugins": shellInitrcPage,
 };

@@ -77,7 +77,7 @@ describe("loading", () => {
     await expect(load(path)).rejects.toMatchObject({ message: `${path}: the default export is not a jobtap plugin (see defineJobtap)` });
     const inC = join(folder, "priority.so");
     writeFileSync(inC, "\x7fELF");
-    await expect(load(inC)).rejects.toMatchObject({ message: `${inC}: plugins are written in JavaScript or TypeScript here: flux-jobtap(1)` });
+    await expect(load(inC)).rejects.toMatchObject({ message: `${inC}: plugins are written in JavaScript or TypeScript here: flux-jobtap-plugins(7)` });
     const picky = plugin("picky.js", `"conf.update": () => { throw new Error("I need more"); }`);
     await expect(load(picky)).rejects.toMatchObject({ errno: errno.EINVAL, message: "I need more" });
   });

@@ -29,7 +29,7 @@ let version = 0;
 /** Imports a user's file anew each time, so that a reload gets what was edited. Throws FluxError ENOENT or EINVAL. */
 export async function importPlugin(path: string): Promise<JobtapPlugin> {
   if (!isAbsolute(path) || !existsSync(path)) throw new FluxError(errno.ENOENT, `${path}: No such plugin found`);
-  if (/\.so(\.\d+)*$/.test(path)) throw new FluxError(errno.EINVAL, `${path}: plugins are written in JavaScript or TypeScript here: flux-jobtap(1)`);
+  if (/\.so(\.\d+)*$/.test(path)) throw new FluxError(errno.EINVAL, `${path}: plugins are written in JavaScript or TypeScript here: flux-jobtap-plugins(7)`);
   let exported: unknown;
   try {
     exported = ((await import(`${path}?v=${++version}`)) as { default?: unknown }).default;
