@@ -52,6 +52,8 @@ test("flux alloc: a shell in an instance of its own; exit gives the resources ba
   await tty.shows(/depth 1, {2}size 2/);
   tty.type("flux run -N2 -l stty size; flux run -o pty.interactive tty\n");
   await tty.shows(/\/dev\/pts\/\d+/);
+  // Until then, what is typed is the job's.
+  await tty.shows("prompt> ");
   tty.type("exit\n");
   expect(await tty.code).toBe(0);
   expect((await instance.flux(["jobs", "-n"])).stdout).toBe("");

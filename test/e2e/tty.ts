@@ -6,11 +6,21 @@ import { FLUX, type Instance, userEnvironment } from "./flux.ts";
 export interface Tty {
   readonly child: PtyChild;
   type(text: string): void;
-  /** Resolves when the text has been shown since the last call; rejects when the program ends without. */
+  /** Resolves when the text has been shown after what the last call waited for; rejects when the program ends without. */
   shows(text: string | RegExp): Promise<void>;
   /** All that was shown. */
   readonly screen: string;
   readonly code: Promise<number>;
+}
+
+/** Where the text's first occurrence ends. */
+function endOf(text: string | RegExp, shown: string): number | undefined {
+  if (typeof text !== "string") {
+    const match = text.exec(shown);
+    return match === null ? undefined : match.index + match[0].length;
+  }
+  const at = shown.indexOf(text);
+  return at < 0 ? undefined : at + text.length;
 }
 
 /** Runs `flux ARGS` in an instance, on a terminal of 101 columns and 31 rows. */
@@ -26,9 +36,9 @@ export function onTty(instance: Instance, argv: readonly string[]): Tty {
   const check = (): void => {
     if (waiting === undefined) return;
     const fresh = screen.slice(from);
-    const match = typeof waiting.text === "string" ? fresh.indexOf(waiting.text) : fresh.search(waiting.text);
-    if (match < 0) return;
-    from = screen.length;
+    const end = endOf(waiting.text, fresh);
+    if (end === undefined) return;
+    from += end;
     waiting.resolve();
     waiting = undefined;
   };
