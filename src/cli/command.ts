@@ -133,6 +133,17 @@ export function requireArguments(missing: readonly string[], path: string, usage
   throw new UsageError("", 2);
 }
 
+/** The words that these names stand for, no fewer and no more. Throws as requireArguments does. */
+export function exactArguments<const N extends readonly string[]>(args: readonly string[], names: N, path: string, usage: string): { [K in keyof N]: string } {
+  requireArguments(names.slice(args.length), path, usage);
+  const extra = args.slice(names.length);
+  if (extra.length > 0) {
+    writeStderr(`usage: ${path} ${usage}\n${path}: error: unrecognized arguments: ${extra.join(" ")}\n`);
+    throw new UsageError("", 2);
+  }
+  return args as unknown as { [K in keyof N]: string };
+}
+
 export function flag(flags: string, help: string): OptionSpec<boolean> {
   return { flags, help, kind: "flag", initial: false, parse: String };
 }

@@ -34,6 +34,7 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   archive: { summary: "keep files in the instance and copy them to its nodes", load: () => import("./archive.ts") },
   cron: { summary: "run commands at intervals, at points in time, and on events", load: () => import("./cron.ts") },
   exec: { summary: "run a command on brokers, outside of any job", load: () => import("./exec.ts") },
+  sproc: { summary: "list, signal and wait for processes in the background", load: () => import("./sproc.ts") },
   overlay: { summary: "show the tree of brokers and its state", load: () => import("./overlay.ts") },
   config: { summary: "print and change the broker's configuration", load: () => import("./config.ts") },
   startlog: { summary: "list when the instance ran", load: () => import("./startlog.ts") },

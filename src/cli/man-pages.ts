@@ -53,6 +53,7 @@ import pmiPage from "../../docs/man/flux-pmi.md" with { type: "text" };
 import setattrPage from "../../docs/man/flux-setattr.md" with { type: "text" };
 import shellPage from "../../docs/man/flux-shell.md" with { type: "text" };
 import shellInitrcPage from "../../docs/man/flux-shell-initrc.md" with { type: "text" };
+import sprocPage from "../../docs/man/flux-sproc.md" with { type: "text" };
 import startPage from "../../docs/man/flux-start.md" with { type: "text" };
 import startlogPage from "../../docs/man/flux-startlog.md" with { type: "text" };
 import slurmExpirationSyncPage from "../../docs/man/flux-slurm-expiration-sync.md" with { type: "text" };
@@ -138,6 +139,7 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   setattr: setattrPage,
   shell: shellPage,
   "shell-initrc": shellInitrcPage,
+  sproc: sprocPage,
   start: startPage,
   startlog: startlogPage,
   "slurm-expiration-sync": slurmExpirationSyncPage,

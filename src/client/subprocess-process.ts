@@ -9,6 +9,7 @@ import { type Child, type SpawnOptions, spawnProcess } from "../os/spawn.ts";
 import type { Flux } from "./flux.ts";
 import type { Request } from "./request.ts";
 import type { RemoteCommand } from "./subprocess-command.ts";
+import { recordSubprocess, type SubprocessRecord } from "./subprocess-record.ts";
 
 /** Flags of an exec request. */
 export const EXEC_FLAG = { stdout: 1, stderr: 2, channel: 4, writeCredit: 8, waitable: 16 } as const;
@@ -59,6 +60,8 @@ interface State {
   status: number | undefined;
   waiter: Request | undefined;
   waitable: boolean;
+  /** Of a background process. */
+  record: SubprocessRecord | undefined;
   /** Streams that have ended. */
   ended: Set<string>;
   self: RemoteProcess;
@@ -71,6 +74,8 @@ export function startProcess(options: ProcessOptions): RemoteProcess {
   const streams = newStreams(options);
   const { cwd, warning } = directory(command.cwd);
   const child = launch(options, streams, cwd, background);
+  const waitable = (flags & EXEC_FLAG.waitable) !== 0;
+  const log = options.h.log.bind(options.h);
   const state: State = {
     options,
     child,
@@ -78,7 +83,8 @@ export function startProcess(options: ProcessOptions): RemoteProcess {
     flags,
     status: undefined,
     waiter: undefined,
-    waitable: (flags & EXEC_FLAG.waitable) !== 0,
+    waitable,
+    record: background ? recordSubprocess({ log, command, pid: child.pid, rank: options.rank, keepOutput: waitable }) : undefined,
     ended: new Set(),
     self: {} as RemoteProcess,
   };
@@ -179,7 +185,7 @@ function newProcess(state: State): RemoteProcess {
     belongsTo: (sender, matchtag) => state.client?.sender === sender && state.client.matchtag === matchtag,
     write: (io) => writeInput(state, io),
     kill: (signal) => killProcess(state, signal),
-    describe: () => ({ pid: child.pid, cmd: baseName(command.argv[0] ?? ""), label: command.label ?? "", state: state.status === undefined ? "R" : "Z" }),
+    describe: () => ({ pid: child.pid, cmd: shownCommand(command.argv), label: command.label ?? "", state: state.status === undefined ? "R" : "Z" }),
     wait(request) {
       if (!state.waitable) throw new FluxError(errno.EINVAL, "process is not waitable");
       if (state.waiter !== undefined) throw new FluxError(errno.EINVAL, "process is already being waited on");
@@ -189,7 +195,9 @@ function newProcess(state: State): RemoteProcess {
       if (state.status !== undefined) answerWaiter(state);
     },
     attach(request, flags) {
-      if (state.client !== undefined) throw new FluxError(errno.EBUSY, "subprocess has a client attached");
+      if (state.record === undefined) throw new FluxError(errno.EBUSY, "subprocess is not in background mode");
+      if (state.client !== undefined) throw new FluxError(errno.EBUSY, "subprocess already has a client attached");
+      if (state.waiter !== undefined) throw new FluxError(errno.EBUSY, "subprocess is being waited on");
       state.client = request;
       state.flags = flags;
       watchClient(state, request, false);
@@ -222,16 +230,13 @@ function wants(state: State, name: string): boolean {
 
 function emit(state: State, name: string, data: Uint8Array): void {
   const { options, child, client } = state;
-  if (client === undefined) {
-    const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString();
-    for (const line of text.split("\n")) if (line !== "") options.h.log(6, `${baseName(options.command.argv[0] ?? "")}[${child.pid}]: ${name}: ${line}`);
-  } else if (wants(state, name)) {
-    client.respond({ type: "output", pid: child.pid, io: encodeIo({ stream: name, rank: options.rank, data }) });
-  }
+  if (wants(state, name)) client?.respond({ type: "output", pid: child.pid, io: encodeIo({ stream: name, rank: options.rank, data }) });
+  state.record?.output(name, data);
 }
 
 function endOf(state: State, name: string): void {
   state.ended.add(name);
+  state.record?.endOf(name);
   sendEnd(state, name);
 }
 
@@ -241,10 +246,9 @@ function sendEnd(state: State, name: string): void {
 
 function finished(state: State, status: number): void {
   state.status = status;
+  state.record?.finished(status);
   if (state.client !== undefined) return tellFinished(state, status);
   if (state.waiter !== undefined) return answerWaiter(state);
-  const { command, h } = state.options;
-  if (status !== 0) h.log(6, `${baseName(command.argv[0] ?? "")}[${state.child.pid}]: ended with wait status ${status}`);
   // A waitable one stays until somebody has asked.
   if (!state.waitable) state.options.ended(state.self);
 }
@@ -256,7 +260,8 @@ function tellFinished(state: State, status: number): void {
 }
 
 function answerWaiter(state: State): void {
-  state.waiter?.respond({ status: state.status ?? 0 });
+  const output = state.record?.kept ?? [];
+  state.waiter?.respond({ status: state.status ?? 0, ...(output.length > 0 && { output }) });
   state.options.ended(state.self);
 }
 
@@ -289,6 +294,7 @@ function inputOf(state: State, name: string): FdStream | undefined {
   return at < 0 ? undefined : state.child.extra[at];
 }
 
-function baseName(path: string): string {
-  return path.slice(path.lastIndexOf("/") + 1);
+/** As lists have it: the program; of `flux`, which says little, with the subcommand. */
+function shownCommand([program = "", subcommand]: readonly string[]): string {
+  return program === "flux" && subcommand !== undefined ? `${program} ${subcommand}` : program;
 }

@@ -3,7 +3,8 @@
 //   exec {cmd, flags, local_flags?}   streaming: started, output, add-credit, finished, then ENODATA; when the client goes away the process
 //                                     is killed. Not streaming: one "started" response, and the process runs on by itself
 //   write {matchtag, io}              input for the process of the sender's exec (or attach) request; no response
-//   kill {pid | label, signum}, list {}, wait {pid | label}, attach {pid | label, flags}
+//   kill {pid | label, signum}, list {} -> {rank, procs: [{pid, cmd, label, state}]}, wait {pid | label} -> {status, output?},
+//   attach {pid | label, flags}
 import { decodeIo } from "../formats/stdio.ts";
 import type { JsonObject } from "../formats/json.ts";
 import { errno, FluxError } from "../message/errno.ts";
@@ -81,7 +82,10 @@ export function subprocessServer(options: SubprocessServerOptions): SubprocessSe
         const p = find(request.payload, errno.ESRCH);
         if (!p.kill(request.unpack({ signum: int }).signum)) throw new FluxError(errno.ESRCH);
       },
-      list: () => ({ rank, procs: [...processes].map((p) => p.describe()) }),
+      list(request) {
+        admit(request);
+        return { rank, procs: [...processes].map((p) => p.describe()) };
+      },
       wait(request) {
         admit(request);
         find(request.payload).wait(request);

@@ -5,7 +5,7 @@
 import { decodeIo, encodeIo } from "../formats/stdio.ts";
 import type { JsonObject } from "../formats/json.ts";
 import { errno, FluxError } from "../message/errno.ts";
-import { dict, int, obj, str, uint, unpack } from "../message/unpack.ts";
+import { arr, def, dict, fields, int, obj, str, uint, unpack } from "../message/unpack.ts";
 import type { Flux } from "./flux.ts";
 import type { Stream } from "./stream.ts";
 
@@ -99,7 +99,7 @@ export function startSubprocess(h: Flux, options: SubprocessOptions): Subprocess
   };
 }
 
-/** Starts a program that outlives us; resolves to its process id. With `waitable` its status can be asked for by waitSubprocess. */
+/** Starts a program that outlives us; resolves to its process id. With `waitable` its end can be asked for by endOfSubprocess. */
 export async function startInBackground(h: Flux, options: SubprocessOptions & { readonly waitable?: boolean }): Promise<number> {
   const flags = options.waitable === true ? FLAGS.waitable : 0;
   const target = options.rank === undefined ? {} : { nodeid: options.rank };
@@ -114,13 +114,45 @@ function nameObject(who: SubprocessName): JsonObject {
   return typeof who === "number" ? { pid: who } : { pid: -1, label: who };
 }
 
-/** Wait status of a waitable background process, when it has ended. */
-export async function waitSubprocess(h: Flux, who: SubprocessName, rank?: number, service = "rexec"): Promise<number> {
-  return unpack(await h.rpc(`${service}.wait`, nameObject(who), rank === undefined ? {} : { nodeid: rank }), { status: uint }).status;
+/** Whose processes are meant: those of a broker, by default our own, and of a service, by default "rexec". */
+export interface SubprocessPlace {
+  readonly rank?: number | undefined;
+  readonly service?: string;
 }
 
-export async function killSubprocess(h: Flux, who: SubprocessName, signum: number, rank?: number, service = "rexec"): Promise<void> {
-  await h.rpc(`${service}.kill`, { ...nameObject(who), signum }, rank === undefined ? {} : { nodeid: rank });
+export interface SubprocessInfo {
+  readonly pid: number;
+  readonly rank: number;
+  /** "R" for one that runs, "Z" for one that has ended and is waited for. */
+  readonly state: string;
+  /** "" without one. */
+  readonly label: string;
+  readonly cmd: string;
+}
+
+export interface SubprocessEnd {
+  /** Wait status. */
+  readonly status: number;
+  /** I/O objects (RFC 24), as much as the server has kept. */
+  readonly output: readonly JsonObject[];
+}
+
+async function ask(h: Flux, method: string, payload: JsonObject, { rank, service = "rexec" }: SubprocessPlace): Promise<JsonObject> {
+  return h.rpc(`${service}.${method}`, payload, rank === undefined ? {} : { nodeid: rank });
+}
+
+export async function listSubprocesses(h: Flux, place: SubprocessPlace = {}): Promise<SubprocessInfo[]> {
+  const { rank, procs } = unpack(await ask(h, "list", {}, place), { rank: int, procs: arr(fields({ pid: int, cmd: str, label: str, state: str })) });
+  return procs.map((info) => ({ ...info, rank }));
+}
+
+/** How a waitable background process ends, when it has. */
+export async function endOfSubprocess(h: Flux, who: SubprocessName, place: SubprocessPlace = {}): Promise<SubprocessEnd> {
+  return unpack(await ask(h, "wait", nameObject(who), place), { status: uint, output: def(arr(obj), []) });
+}
+
+export async function killSubprocess(h: Flux, who: SubprocessName, signum: number, place: SubprocessPlace = {}): Promise<void> {
+  await ask(h, "kill", { ...nameObject(who), signum }, place);
 }
 
 function commandObject(options: SubprocessOptions): JsonObject {

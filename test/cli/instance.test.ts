@@ -184,6 +184,28 @@ test("exec runs programs on brokers", async () => {
   expect(await flux("exec", "-r", "0-9", "true")).toEqual(failed("flux-exec: One or more invalid --ranks specified: 0-9"));
 });
 
+test("sproc finds, signals and waits for what exec left in the background", async () => {
+  const started = await flux("exec", "-r", "1", "--bg", "--waitable", "--label=nap", "sleep", "100");
+  const pid = /^1: (\d+)\n$/.exec(started.out)?.[1] ?? "";
+  expect(await flux("sproc", "ps", "-r1")).toEqual(ok(`      PID ST LABEL        COMMAND\n${pid.padStart(9)} R  nap          sleep\n`));
+  expect(await flux("sproc", "ps", "-n", "-o", "{rank} {label}")).toEqual(ok(""));
+  expect(await flux("sproc", "kill", "-r1", "0", pid)).toEqual(ok(""));
+  expect(await flux("sproc", "kill", "-r1", "--wait", "TERM", "nap")).toEqual({ ...ok(""), code: 143 });
+  expect(await flux("sproc", "kill", "-r1", "-w", "15", "nap")).toEqual(
+    failed(
+      "flux-sproc: ERROR: kill: label nap does not belong to any subprocess\nflux-sproc: ERROR: kill: wait failed: label nap does not belong to any subprocess",
+    ),
+  );
+  await flux("exec", "-r", "1", "--bg", "--waitable", "--label=talk", "sh", "-c", "echo hi; echo bad >&2; exit 4");
+  expect(await flux("sproc", "wait", "-r1", "--output", "talk")).toEqual({ out: "hi\n", err: "bad\n", code: 4 });
+  await flux("exec", "-r", "1", "--bg", "--label=nap", "sleep", "100");
+  expect(await flux("sproc", "wait", "-r1", "nap")).toEqual(failed("flux-sproc: ERROR: wait: process is not waitable"));
+  expect(await flux("sproc", "kill", "-r1", "9", "nap")).toEqual(ok(""));
+  expect(await flux("sproc", "kill", "9")).toEqual(
+    failed("usage: flux sproc kill [-r RANK] [-s NAME] [-w] SIGNUM PID|LABEL\nflux sproc kill: error: the following arguments are required: PID|LABEL", 2),
+  );
+});
+
 test("exec passes on large input unchanged", async () => {
   const bytes = Uint8Array.from({ length: 6_000_000 }, (_, i) => (i * 7919) % 256);
   const child = start(["exec", "-r", "1", "cat"], bytes);

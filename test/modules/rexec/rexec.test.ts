@@ -1,6 +1,6 @@
 // rexec (RFC 42) on a tree of brokers, and our client of it, with real processes.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { killSubprocess, startInBackground, startSubprocess, waitSubprocess } from "../../../src/client/subprocess.ts";
+import { endOfSubprocess, killSubprocess, listSubprocesses, startInBackground, startSubprocess } from "../../../src/client/subprocess.ts";
 import { errno } from "../../../src/message/errno.ts";
 import rexec from "../../../src/modules/rexec/rexec.ts";
 import { readProcess } from "../../../src/os/process-tree.ts";
@@ -85,16 +85,18 @@ test("who leaves takes the process along", async () => {
   expect(gone()).toBe(true);
 });
 
+const PLACE = { rank: 1 };
+
 test("background processes: label, list, kill, wait", async () => {
   const h = cluster.open(0);
   const pid = await startInBackground(h, { argv: ["sleep", "100"], env: ENV, rank: 1, label: "nap", waitable: true });
-  expect(await h.rpc("rexec.list", {}, { nodeid: 1 })).toEqual({ rank: 1, procs: [{ pid, cmd: "sleep", label: "nap", state: "R" }] });
+  expect(await listSubprocesses(h, PLACE)).toEqual([{ rank: 1, pid, cmd: "sleep", label: "nap", state: "R" }]);
   await expect(startInBackground(h, { argv: ["true"], env: ENV, rank: 1, label: "nap" })).rejects.toMatchObject({ errno: errno.EEXIST });
-  await expect(killSubprocess(h, "other", 15, 1)).rejects.toMatchObject({ errno: errno.ESRCH });
-  await killSubprocess(h, "nap", 15, 1);
-  expect(await waitSubprocess(h, "nap", 1)).toBe(15);
-  await expect(waitSubprocess(h, pid, 1)).rejects.toMatchObject({ errno: errno.ENOENT });
-  expect(await h.rpc("rexec.list", {}, { nodeid: 1 })).toEqual({ rank: 1, procs: [] });
+  await expect(killSubprocess(h, "other", 15, PLACE)).rejects.toMatchObject({ errno: errno.ESRCH });
+  await killSubprocess(h, "nap", 15, PLACE);
+  expect(await endOfSubprocess(h, "nap", PLACE)).toEqual({ status: 15, output: [] });
+  await expect(endOfSubprocess(h, pid, PLACE)).rejects.toMatchObject({ errno: errno.ENOENT });
+  expect(await listSubprocesses(h, PLACE)).toEqual([]);
 });
 
 test("attach to a background process, leave it, and it goes on", async () => {
@@ -105,6 +107,34 @@ test("attach to a background process, leave it, and it goes on", async () => {
   expect(seen[0]).toBe("attached");
   expect(seen).toContainEqual({ stream: "stdout", rank: "2", data: "late\n" });
   expect(seen.at(-1)).toBe("finished");
+});
+
+test("one client at a time attaches or waits, and to what runs in the background only", async () => {
+  const h = cluster.open(0);
+  const attach = async (pid: number): Promise<unknown> => h.stream("rexec.attach", { pid, flags: 3 }, { nodeid: 1 }).next();
+  const foreground = startSubprocess(h, { argv: ["sleep", "100"], env: ENV, rank: 1 });
+  await expect(attach(await foreground.started)).rejects.toMatchObject({ errno: errno.EBUSY, message: "subprocess is not in background mode" });
+  foreground.cancel();
+  const pid = await startInBackground(h, { argv: ["sleep", "100"], env: ENV, rank: 1, waitable: true });
+  await attach(pid);
+  await expect(attach(pid)).rejects.toMatchObject({ errno: errno.EBUSY, message: "subprocess already has a client attached" });
+  await expect(endOfSubprocess(h, pid, PLACE)).rejects.toMatchObject({ errno: errno.EBUSY, message: "subprocess has a client attached" });
+  const other = await startInBackground(h, { argv: ["sleep", "100"], env: ENV, rank: 1, waitable: true });
+  const end = endOfSubprocess(h, other, PLACE);
+  await expect(attach(other)).rejects.toMatchObject({ errno: errno.EBUSY, message: "subprocess is being waited on" });
+  await killSubprocess(h, other, 9, PLACE);
+  expect((await end).status).toBe(9);
+  await killSubprocess(h, pid, 9, PLACE);
+});
+
+test("who waits gets the last output, too", async () => {
+  const h = cluster.open(0);
+  await startInBackground(h, { argv: ["/bin/sh", "-c", "echo good; echo bad >&2; exit 3"], env: ENV, rank: 1, label: "talk", waitable: true });
+  const { status, output } = await endOfSubprocess(h, "talk", PLACE);
+  expect(status).toBe(3 << 8);
+  expect(output).toHaveLength(2);
+  expect(output).toContainEqual({ stream: "stdout", rank: "1", data: "good\n" });
+  expect(output).toContainEqual({ stream: "stderr", rank: "1", data: "bad\n" });
 });
 
 test("another channel works in both directions", async () => {
