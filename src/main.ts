@@ -40,8 +40,7 @@ async function afterOptions(words: readonly string[]): Promise<number> {
 async function notOurs(name: string, words: readonly string[]): Promise<number> {
   const { runExternal, similarCommands } = await import("./cli/external.ts");
   try {
-    const exitCode = await runExternal(name, words);
-    if (exitCode !== undefined) return exitCode;
+    runExternal(name, words);
   } catch (err) {
     return reportError("flux", "getopt", err);
   }

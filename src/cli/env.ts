@@ -10,7 +10,7 @@ export default defineCommand({
   summary: "print the environment of this instance, or run a command in it",
   usage: "[COMMAND...]",
   passThrough: true,
-  async run({ args }) {
+  run({ args }) {
     const changes = commandEnvironment();
     if (args.length > 0) return runInOurPlace(args, { ...process.env, ...changes });
     print(...Object.entries(changes).map(([name, value]) => `export ${name}="${value.replace(/(["\\$`])/g, "\\$1")}"`));

@@ -8,12 +8,12 @@ import { runInOurPlace } from "./child.ts";
 import { commandEnvironment, pythonInterpreter } from "./command-environment.ts";
 import { similarNames } from "./similar.ts";
 
-/** Undefined when there is no such program; otherwise resolves to its exit code. */
-export function runExternal(name: string, args: readonly string[]): Promise<number> | undefined {
+/** Returns when there is no such program. Throws UsageError when it can't be run. */
+export function runExternal(name: string, args: readonly string[]): void {
   const argv = findExternal(name);
-  if (argv === undefined) return undefined;
+  if (argv === undefined) return;
   const { PYTHONPATH, ...env } = commandEnvironment();
-  return runInOurPlace([...argv, ...args], { ...process.env, ...env, ...(argv.length > 1 ? { PYTHONPATH } : pythonPathOf(process.env)) });
+  runInOurPlace([...argv, ...args], { ...process.env, ...env, ...(argv.length > 1 ? { PYTHONPATH } : pythonPathOf(process.env)) });
 }
 
 /** Programs of other kinds may have a Python of their own: they get what the user says, and nothing of ours. */

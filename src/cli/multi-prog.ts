@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { FormatError } from "../formats/error.ts";
 import { IdSet } from "../formats/idset.ts";
 import { quoteWord, splitWords } from "../formats/shell-words.ts";
-import { FluxError } from "../message/errno.ts";
+import { errno, FluxError } from "../message/errno.ts";
 import { defineCommand, text, UsageError } from "./command.ts";
 import { fileErrorText } from "./file-error.ts";
 import { print, printError } from "./output.ts";
@@ -87,20 +87,13 @@ export function programOf(programs: readonly Program[], rank: number, path: stri
   return found.argv.map((arg) => arg.replace(/%[to]/g, (tag) => String(tag === "%t" ? rank : place)));
 }
 
-/** The program in our place: with our input, output, descriptors and signals. */
-async function runInstead(argv: readonly string[]): Promise<number> {
-  const { spawnProcess } = await import("../os/spawn.ts");
-  const { shellExitCode } = await import("../os/signals.ts");
-  const pmi = process.env["PMI_FD"];
-  // The descriptor of PMI keeps its number: it is the third for whom the shell of a job starts.
-  const extraFds = pmi === "3" ? [3] : [];
-  const signals = ["SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"] as const;
+/** The program in our place: with our input, output, descriptors (that of PMI, too) and signals. Throws UsageError. */
+async function runInstead(argv: readonly string[]): Promise<never> {
+  const { becomeProgram } = await import("../os/exec.ts");
   try {
-    const child = spawnProcess({ argv, stdin: "inherit", stdout: "inherit", stderr: "inherit", extraFds });
-    for (const signal of signals) process.on(signal, () => child.kill(signal));
-    return shellExitCode((await child.exited).status);
+    return becomeProgram(argv);
   } catch (err) {
     if (!(err instanceof FluxError)) throw err;
-    throw new UsageError(err.message, err.errno === 2 ? 127 : 126);
+    throw new UsageError(err.message, err.errno === errno.ENOENT ? 127 : 126);
   }
 }

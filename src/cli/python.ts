@@ -10,7 +10,7 @@ export default defineCommand({
   summary: "run a Python interpreter that finds Flux's bindings",
   usage: "[PYTHON-ARGUMENTS...]",
   verbatim: true,
-  async run({ args }) {
+  run({ args }) {
     if (args[0] === "--get-path") {
       print(installedBindings() ?? "");
       return 0;

@@ -106,10 +106,8 @@ async function runHere(words: readonly string[], command: readonly string[], ver
   if (verbose > 0) writeStderr(`flux-start: ${[...wrap, ...selfCommand(), "broker", ...words, ...command].join(" ")}\n`);
   if (noexec) return 0;
   if (wrap.length > 0) {
-    const { shellExitCode } = await import("../os/signals.ts");
-    const { spawnProcess } = await import("../os/spawn.ts");
-    const child = spawnProcess({ argv: [...wrap, ...selfCommand(), "broker", ...words, ...command], stdin: "inherit" });
-    return shellExitCode((await child.exited).status);
+    const { runInOurPlace } = await import("./child.ts");
+    runInOurPlace([...wrap, ...selfCommand(), "broker", ...words, ...command], process.env);
   }
   const { parseBrokerWords } = await import("./broker-words.ts");
   const { runBroker } = await import("../broker/broker.ts");

@@ -36,6 +36,7 @@ function open() {
     waitid: { args: ["i32", "u32", "ptr", "i32"], returns: "i32" },
     ptrace: { args: ["i64", "i32", "u64", "u64"], returns: "i64" },
     signal: { args: ["i32", "u64"], returns: "u64" },
+    execve: { args: ["ptr", "ptr", "ptr"], returns: "i32" },
     dlopen: { args: ["ptr", "i32"], returns: "ptr" },
     sigaction: { args: ["i32", "ptr", "ptr"], returns: "i32" },
   }).symbols;

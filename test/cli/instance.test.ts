@@ -216,6 +216,9 @@ test("exec passes on large input unchanged", async () => {
 test("env, version and the rest", async () => {
   expect((await flux("env")).out).toContain(`export FLUX_URI="${uri}"\n`);
   expect(await flux("env", "sh", "-c", "exit 5")).toMatchObject({ code: 5 });
+  expect(await flux("env", "nosuchprogram")).toEqual(failed("flux-env: execvp (nosuchprogram): No such file or directory"));
+  const child = start(["env", "sh", "-c", "echo $$"]);
+  expect(await collect(child)).toEqual(ok(`${child.pid}\n`));
   expect((await flux("version")).out).toMatch(/^commands: {4}\t\t\d+\.\d+\.\d+\nflux-ts: .*\nbroker: {2}\t\t\d+\.\d+\.\d+\nFLUX_URI:\t\tlocal:/);
   expect((await flux("help", "ping")).out).toStartWith("flux-ping(1)\n");
   expect((await flux("help", "flux-config-tbon(5)")).out).toStartWith("flux-config-tbon(5)\n");
