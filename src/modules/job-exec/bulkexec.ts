@@ -8,7 +8,7 @@ import { formatJobId, jobKvsPath } from "../../formats/fluid.ts";
 import { decodeJsonObject, isJsonObject, type JsonObject } from "../../formats/json.ts";
 import { describeSignal } from "../../formats/signal.ts";
 import { unwrap } from "../../formats/signature.ts";
-import { termSignal } from "../../formats/waitstatus.ts";
+import { shellExitCode, termSignal } from "../../formats/waitstatus.ts";
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import { def, num, obj, unpack } from "../../message/unpack.ts";
 import type { Timer } from "../../os/clock.ts";
@@ -42,6 +42,8 @@ export function bulkExecution(job: ActiveJob): Execution {
   let nReady = 0;
   let nRunning = 0;
   let nGone = 0;
+  /** The first that was gone before all were ready, when nobody had ended the job. */
+  let culprit: JobShell | undefined;
   let atStart: string | undefined;
   let barrierTimer: Timer | undefined;
   let exitTimer: Timer | undefined;
@@ -83,7 +85,14 @@ export function bulkExecution(job: ActiveJob): Execution {
     if (nGone < shells.length) return;
     clock.clear(barrierTimer);
     clock.clear(exitTimer);
-    jobComplete(job, shells.reduce((most, each) => Math.max(most, each.status ?? 0), 0));
+    jobComplete(job, endStatus());
+  };
+
+  /** The highest; but when not all were ready, those that were ended because another failed have nothing to say. */
+  const endStatus = (): number => {
+    const failures = shells.filter((shell) => shell === culprit || (nReady < shells.length && shellExitCode(shell.status ?? 0) <= ENDED_BY_SIGNAL));
+    const highest = (some: readonly JobShell[]): number => some.reduce((most, { status = 0 }) => Math.max(most, status), 0);
+    return highest(failures) || highest(shells);
   };
 
   const leaderGone = (shell: JobShell, status: number): void => {
@@ -101,7 +110,10 @@ export function bulkExecution(job: ActiveJob): Execution {
 
   /** A shell that ends before all are ready would let the others wait for ever. */
   const beforeBarrier = (shell: JobShell): void => {
-    if (!job.exceptionInProgress) fatal(job, `${shell.host} (ranks ${shell.brokerRank}) terminated before first barrier`);
+    if (!job.exceptionInProgress) {
+      culprit = shell;
+      fatal(job, `${shell.host} (ranks ${shell.brokerRank}) terminated before first barrier`);
+    }
     for (const each of shells) order(each, { type: "kill", signum: job.context.config.termSignal });
     for (const each of shells) if (each.ready && !each.running) order(each, { type: "go" });
   };
@@ -236,6 +248,8 @@ function systemOf(jobspec: JsonObject): JsonObject {
 }
 
 const SIGKILL = 9;
+/** Exit codes above this are 128 and the number of a signal. */
+const ENDED_BY_SIGNAL = 128;
 /** Severity of an exception that is critical but not fatal. */
 const SEVERITY_CRIT = 2;
 

@@ -1,6 +1,8 @@
 // What goes wrong under a job: a node is lost, tasks that ignore signals, a module that is unloaded, shells that cannot start.
 import { afterEach, expect, test } from "bun:test";
-import { readdirSync, readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { errno } from "../../../src/message/errno.ts";
 import { Pool } from "../../../src/modules/job-exec/pool.ts";
 import { Request } from "../../../src/client/request.ts";
@@ -55,6 +57,26 @@ test("a node that the job can do without is a note only", async () => {
   await job.done;
   expect(job.responses.filter((r) => r.type === "exception").map((r) => r.data)).toEqual([{ severity: 2, type: "node-failure", note: "node failure on test1 (shell rank 1)" }]);
   expect(lab.execlog(job.id).find((e) => e.name === "shell.task-exit")?.context?.["wait_status"]).toBe(0);
+});
+
+test("when a shell fails before all are ready, its exit code is the job's, and not that of those that are ended for it", async () => {
+  lab = await startLab(3);
+  const folder = mkdtempSync(join(tmpdir(), "flux-rc-"));
+  const userrc = join(folder, "rc.js");
+  writeFileSync(
+    userrc,
+    `import { existsSync, writeFileSync } from "node:fs";
+    const ready = (rank) => ${JSON.stringify(folder)} + "/ready" + rank;
+    export default async (shell) => {
+      const { rank } = shell.info;
+      if (rank !== 1) return shell.register({ "shell.init": () => writeFileSync(ready(rank), "") });
+      while (!existsSync(ready(0)) || !existsSync(ready(2))) await Bun.sleep(5);
+      throw new Error("not on this node");
+    };\n`,
+  );
+  const job = await lab.run(["sleep", "100"], { nnodes: 3, ntasks: 3, nodes: [0, 1, 2], shell: { userrc } });
+  expect(job.status()).toBe(1 << 8);
+  rmSync(folder, { recursive: true });
 });
 
 test("tasks that ignore SIGTERM get SIGKILL after the kill timeout", async () => {
