@@ -173,7 +173,7 @@ class Broker {
     quorumSize(attrs.require("broker.quorum"), size);
     for (const name of DURATIONS) if (attrs.require(name) !== "none") seconds(attrs, name);
 
-    this.#log = new Log({ rank, attrs, forward: (line) => this.#forwardLog(line), writeStderr });
+    this.#log = new Log({ rank, attrs, verbose: options.verbose, forward: (line) => this.#forwardLog(line), writeStderr });
     this.#router = new Router({ rank, topology: this.#topology, owner: this.#owner, warn: (text) => this.#log.write(4, text) });
     this.#overlay = this.#newOverlay();
     this.#h = openInternal(this.#router, this.#owner, { name: "broker", ownService: "service" }, randomUUID).handle;
@@ -203,11 +203,20 @@ class Broker {
     // Before there is anything that a signal must not leave behind.
     this.#handleSignals();
     this.#makeDirectories();
+    const { rank, size } = this.#boot;
+    this.#say(1, `boot: rank=${rank} size=${size}`);
+    this.#say(2, "entering event loop");
     try {
       return await this.#lifecycle.run();
     } finally {
+      this.#say(2, "cleaning up");
       this.#removeHandlers();
     }
+  }
+
+  /** What only --verbose tells, or -vv. */
+  #say(verbose: 1 | 2, text: string): void {
+    if (this.#options.verbose >= verbose) this.#log.write(6, text);
   }
 
   /** Our starter was killed: everything must go, soon, whatever it is doing. */
@@ -335,6 +344,7 @@ class Broker {
     });
     for (const name of EARLY_MODULES) {
       const definition = await loadBuiltin(name);
+      this.#say(2, `loading ${name}`);
       if (definition !== undefined) await this.#host.load(definition, [], "builtin", name, true);
     }
     // The code of the modules is read while the others are on their way.
@@ -463,7 +473,10 @@ class Broker {
   }
 
   async #unloadBuiltins(): Promise<void> {
-    for (const name of [...EARLY_MODULES].reverse()) if (this.#host.has(name)) await this.#host.remove(name);
+    for (const name of [...EARLY_MODULES].reverse()) {
+      this.#say(2, `unloading ${name}`);
+      if (this.#host.has(name)) await this.#host.remove(name);
+    }
     await this.#overlay.close();
     this.#local?.close();
     this.#h.close();

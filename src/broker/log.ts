@@ -15,6 +15,8 @@ const LINE_MAX_LENGTH = 64 * 1024;
 export interface LogOptions {
   readonly rank: number;
   readonly attrs: Attributes;
+  /** How often --verbose was given: 1 shows each broker's own lines on its stderr, but those for debugging, 2 all. */
+  readonly verbose?: number;
   /** Passes a line to the broker above. False: there has never been one, so that nobody would see it. */
   readonly forward: (line: string) => boolean;
   /** Writes to stderr (and other descriptors never). */
@@ -39,17 +41,17 @@ export class Log {
 
   /** Registers the log-* attributes with their defaults. Throws FluxError EINVAL naming a bad one. */
   constructor(options: LogOptions) {
-    const { attrs, rank } = options;
+    const { attrs, rank, verbose = 0 } = options;
     this.#options = options;
     this.#level = level(attrs, "log-level", 7);
-    this.#stderrLevel = level(attrs, "log-stderr-level", 3);
+    this.#stderrLevel = level(attrs, "log-stderr-level", verbose > 1 ? 7 : verbose > 0 ? 6 : 3);
     this.#forwardLevel = level(attrs, "log-forward-level", 3);
     this.#criticalLevel = level(attrs, "log-critical-level", 2);
     level(attrs, "log-syslog-level", 3);
     attrs.setDefault("log-syslog-enable", "0");
     this.#ringSize = integer("log-ring-size", attrs.setDefault("log-ring-size", String(RING_SIZE)));
     if (this.#ringSize < 0) throw new FluxError(errno.EINVAL, "log-ring-size: Invalid argument");
-    const mode = attrs.setDefault("log-stderr-mode", "leader");
+    const mode = attrs.setDefault("log-stderr-mode", verbose > 0 ? "local" : "leader");
     if (mode !== "leader" && mode !== "local") throw new FluxError(errno.EINVAL, "log-stderr-mode: Invalid argument");
     this.#local = mode === "local";
     this.#filename = rank === 0 ? attrs.get("log-filename") : undefined;

@@ -8,7 +8,7 @@ export interface BrokerWords {
   verbose: number;
 }
 
-/** Reads -SA=V, --setattr=A=V, -cPATH, --config-path=PATH, --conf=V, -v; throws UsageError for anything else. */
+/** Reads -SA=V, --setattr=A=V, -cPATH, --config-path=PATH, --conf=V, -v, -v2, --verbose=2; throws UsageError for anything else. */
 export function parseBrokerWords(words: readonly string[]): BrokerWords {
   const out: BrokerWords = { setattr: [], configPath: undefined, conf: [], verbose: 0 };
   for (const word of words) {
@@ -19,6 +19,7 @@ export function parseBrokerWords(words: readonly string[]): BrokerWords {
     else if (match?.[1] === "--conf=") out.conf.push(given);
     else if (/^-v+$/.test(word)) out.verbose += word.length - 1;
     else if (word === "--verbose") out.verbose++;
+    else if (/^(?:-v|--verbose=)\d$/.test(word)) out.verbose = Number(word.at(-1));
     else throw new UsageError(`flux broker does not know the option '${word}'`);
   }
   return out;

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import type { Flux } from "../client/flux.ts";
 import type { Json, JsonObject } from "../formats/json.ts";
-import { toFluxError } from "../message/errno.ts";
+import { strerror, toFluxError } from "../message/errno.ts";
 import { arr, bool, def, fields, num, obj, opt, str, unpack } from "../message/unpack.ts";
 import { wallClock_ms } from "../os/clock.ts";
 import { shellExitCode } from "../os/signals.ts";
@@ -152,7 +152,7 @@ function readTab(file: string): string {
   try {
     return readFileSync(file, "utf8");
   } catch (err) {
-    throw new UsageError(`${file}: ${toFluxError(err).message}`);
+    throw new UsageError(`${file}: ${strerror(toFluxError(err).errno)}`);
   }
 }
 

@@ -2,10 +2,11 @@
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { applyConfValue, isFileName } from "../broker/config.ts";
-import type { JsonObject } from "../formats/json.ts";
-import type { InstanceOptions, Jobspec } from "../formats/jobspec.ts";
+import { IdSet } from "../formats/idset.ts";
+import { isJsonObject, type JsonObject } from "../formats/json.ts";
+import { type InstanceOptions, type Jobspec, setShellOption } from "../formats/jobspec.ts";
 import { errno, FluxError } from "../message/errno.ts";
-import { counter, flag, list, optional, type OptionValues, text, UsageError } from "./command.ts";
+import { counter, flag, hidden, list, optional, type OptionValues, text, UsageError } from "./command.ts";
 import { finishJobspec } from "./submission-plugins.ts";
 import { applyResources, applySubmissionOptions, asUsageError, settingsOf, SUBMISSION_OPTIONS, wholeNumber } from "./submission.ts";
 
@@ -23,6 +24,7 @@ const SIZE_OPTIONS = {
   brokerOpts: list("--broker-opts OPTS", "options for its brokers, separated by commas (repeatable)"),
   dump: optional("--dump [FILE]", `write its key-value store to FILE when it ends (default ${DUMP_DEFAULT})`, DUMP_DEFAULT),
   verbose: counter("-v, --verbose", "say more on stderr (repeatable)"),
+  addBrokers: hidden(text("--add-brokers N", "with --nodes: so many brokers more on the first node, which get no jobs, to try a larger tree")),
 } as const;
 
 /** Options of alloc: a terminal has no files for input and output. */
@@ -46,7 +48,9 @@ export async function instanceJobspec(
   if (nslots === undefined && nodes === undefined) throw new UsageError("Number of slots to allocate must be specified");
   const brokerOptions = options.brokerOpts.flatMap((opts) => opts.split(",")).filter((word) => word !== "");
   if (options.dump !== undefined) brokerOptions.push(`-Scontent.dump=${options.dump}`);
-  const config = await configOf(options.conf);
+  const more = wholeNumber("add-brokers", options.addBrokers) ?? 0;
+  if (more > 0 && nodes === undefined) throw new UsageError("--add-brokers may only be specified with -N, --nodes");
+  const config = await configOf(more > 0 ? [...options.conf, await excludingFirst(more, options.conf)] : options.conf);
   let jobspec: Jobspec;
   try {
     jobspec = make({
@@ -62,10 +66,33 @@ export async function instanceJobspec(
   } catch (err) {
     throw asUsageError(err);
   }
+  if (more > 0) addBrokers(jobspec, nodes ?? 0, more);
   await applyResources(jobspec, options);
   await applySubmissionOptions(jobspec, options);
   await finishJobspec(options, jobspec);
   return jobspec;
+}
+
+/** The brokers after rank 0 that are there for the tree only, beside those that are excluded anyway. */
+async function excludingFirst(count: number, conf: readonly string[]): Promise<string> {
+  const { resource } = (await configOf(conf)) ?? {};
+  const given = isJsonObject(resource) ? resource["exclude"] : undefined;
+  const text = typeof given === "string" || typeof given === "number" ? String(given) : "";
+  let excluded: IdSet;
+  try {
+    excluded = text === "" ? new IdSet() : IdSet.parse(text);
+  } catch {
+    throw new UsageError(`--add-brokers: resource.exclude names ranks, not hosts, then: ${text}`);
+  }
+  return `resource.exclude="${excluded.union(IdSet.range(1, count)).toString()}"`;
+}
+
+function addBrokers(jobspec: Jobspec, nodes: number, more: number): void {
+  const rest = nodes > 1 ? `,[1,${nodes - 1},1,1]` : "";
+  setShellOption(jobspec, "taskmap", { scheme: "manual", value: `[[0,1,${1 + more},1]${rest}]` });
+  setShellOption(jobspec, "per-resource", undefined);
+  const [task] = jobspec.tasks;
+  if (task !== undefined) task.count = { total: nodes + more };
 }
 
 async function configOf(values: readonly string[]): Promise<JsonObject | undefined> {

@@ -6,12 +6,12 @@ import { Attributes } from "../../src/broker/attributes.ts";
 import { Log } from "../../src/broker/log.ts";
 import { formatLogEntry, parseLogEntry } from "../../src/client/log.ts";
 
-function newLog(rank: number, attributes: Record<string, string> = {}): { log: Log; stderr: string[]; forwarded: string[]; attrs: Attributes } {
+function newLog(rank: number, attributes: Record<string, string> = {}, verbose = 0): { log: Log; stderr: string[]; forwarded: string[]; attrs: Attributes } {
   const attrs = new Attributes();
   for (const [name, value] of Object.entries(attributes)) attrs.setFromCommandLine(name, value);
   const stderr: string[] = [];
   const forwarded: string[] = [];
-  const log = new Log({ rank, attrs, forward: (line) => forwarded.push(line) > 0, writeStderr: (text) => stderr.push(text) });
+  const log = new Log({ rank, attrs, verbose, forward: (line) => forwarded.push(line) > 0, writeStderr: (text) => stderr.push(text) });
   return { log, stderr, forwarded, attrs };
 }
 
@@ -93,4 +93,13 @@ test("log-filename gets everything that reaches rank 0", () => {
   } finally {
     rmSync(dir, { recursive: true });
   }
+});
+
+test("--verbose shows each broker's own lines on its stderr, unless attributes say otherwise", () => {
+  const shown = (verbose: number, attributes = {}): number => {
+    const { log, stderr } = newLog(1, attributes, verbose);
+    for (const level of [3, 6, 7] as const) log.write(level, "a line");
+    return stderr.length;
+  };
+  expect([shown(0), shown(1), shown(2), shown(2, { "log-stderr-level": "3" }), shown(1, { "log-stderr-mode": "leader" })]).toEqual([0, 2, 3, 1, 0]);
 });

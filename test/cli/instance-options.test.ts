@@ -70,3 +70,15 @@ test("a command that looks like an option is none of the broker's", () => {
   expect(command("-x", "-y")).toEqual(["flux", "broker", "--", "-x", "-y"]);
   expect(command("true", "-y")).toEqual(["flux", "broker", "true", "-y"]);
 });
+
+test("--add-brokers puts brokers beside that of the first node, which have no resources", async () => {
+  const { tasks, attributes } = await jobspec("-N3", "--add-brokers=2", '--conf=resource.exclude="4"');
+  expect(tasks[0]?.count).toEqual({ total: 5 });
+  const { shell, files } = attributes.system as { shell?: { options?: object }; files?: Record<string, { data: unknown }> };
+  expect(shell?.options).not.toHaveProperty("per-resource");
+  expect(shell?.options).toMatchObject({ taskmap: { scheme: "manual", value: "[[0,1,3,1],[1,2,1,1]]" } });
+  expect(files?.["conf.json"]?.data).toEqual({ resource: { exclude: "1-2,4" } });
+  expect((await jobspec("-N1", "--add-brokers=1")).attributes.system?.["shell"]).toMatchObject({ options: { taskmap: { value: "[[0,1,2,1]]" } } });
+  await expect(jobspec("-n4", "--add-brokers=1")).rejects.toThrow("--add-brokers may only be specified with -N, --nodes");
+  await expect(jobspec("-N4", "--add-brokers=1", '--conf=resource.exclude="host1"')).rejects.toThrow("--add-brokers: resource.exclude names ranks");
+});

@@ -51,6 +51,8 @@ test("settings that make no sense are refused", async () => {
   }
   const { stderr } = await instance.flux(["run", "--setattr=exec.bulkexec.barier-timeout=1", "true"]);
   expect(stderr).toContain("failed to unpack system.exec.bulkexec: there is no setting barier-timeout");
+  const mock = await instance.flux(["run", "--setattr=exec.bulkexec.mock_exception=init", "true"]);
+  expect([mock.code, mock.stderr]).toEqual([1, expect.stringContaining("there is no setting mock_exception")]);
 });
 
 test("a time limit that the execution system doesn't take is said by an exception", async () => {

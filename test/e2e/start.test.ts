@@ -23,6 +23,14 @@ describe("the initial program", () => {
     expect(stderr).toMatch(/^flux-start: 0 \(pid \d+\) exited with rc=3$/m);
   });
 
+  test("each broker tells of its way with -v, and more with -vv", async () => {
+    await using box = sandbox();
+    const { stderr } = await box.flux("start", "-s2", "-o-v", "true");
+    for (const rank of [0, 1]) expect(stderr).toContain(`broker.info[${rank}]: boot: rank=${rank} size=2\n`);
+    expect(stderr).not.toContain("entering event loop");
+    expect((await box.flux("start", "-o", "--verbose=2", "true")).stderr).toContain("broker.info[0]: entering event loop\n");
+  });
+
   test("one word is for the shell, more are program and arguments", async () => {
     await using box = sandbox();
     expect((await box.flux("start", "echo a; echo $((1+2))")).stdout).toBe("a\n3\n");

@@ -54,13 +54,13 @@ export async function serveModule(h: Flux, host: ModuleHost, tracer: Tracer, now
 async function findModule(path: string): Promise<{ definition: ModuleDefinition; from: string }> {
   if (!path.includes("/")) {
     const definition = await loadBuiltin(path);
-    if (definition === undefined) throw new FluxError(errno.ENOENT, `${path}: module not found`);
+    if (definition === undefined) throw new FluxError(errno.ENOENT, "module not found");
     return { definition, from: path };
   }
   // flux-module(1) passes a full path; a stock name such as /usr/lib/flux/modules/cron.so means ours.
   const builtin = await loadBuiltin(basename(path).replace(/\.(so|py)$/, ""));
   if (builtin !== undefined && !/\.[jt]s$/.test(path)) return { definition: builtin, from: builtin.name };
-  if (!isAbsolute(path) || !existsSync(path)) throw new FluxError(errno.ENOENT, `${path}: module not found`);
+  if (!isAbsolute(path) || !existsSync(path)) throw new FluxError(errno.ENOENT, "module not found");
   return { definition: await importModule(path), from: path };
 }
 

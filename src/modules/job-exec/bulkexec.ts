@@ -225,8 +225,8 @@ function jobSettings(job: ActiveJob): { barrierTimeout_s: number } {
   }
 }
 
-/** The others are for tests of flux-core. */
-const SETTINGS = ["barrier-timeout", "service", "mock_exception", "sdexec-test-expected-cpus"];
+/** flux-core takes "service", too, and makes nothing of it; its others are for tests of its own. */
+const SETTINGS = ["barrier-timeout", "service"];
 
 /** The jobspec with its environment, which only the submission as it was signed holds (RFC 16: J). */
 async function withEnvironment(job: ActiveJob): Promise<JsonObject> {

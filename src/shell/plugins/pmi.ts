@@ -80,7 +80,7 @@ function simpleOptions(shell: Shell): SimpleOptions {
   if (unknown !== undefined) throw new ShellExit(1, `unknown option pmi-simple.${unknown}: there are nomap, kvs and exchange.k`);
   if (kvs !== "exchange") throw new ShellExit(1, `invalid option pmi-simple.kvs=${JSON.stringify(kvs)}: there is only exchange`);
   if (nomap !== 0 && nomap !== 1 && typeof nomap !== "boolean") throw new ShellExit(1, `invalid option pmi-simple.nomap=${JSON.stringify(nomap)}: it is 0 or 1`);
-  if (typeof k !== "number" || !Number.isInteger(k) || k < 0) throw new ShellExit(1, `invalid pmi-simple.exchange.k: ${JSON.stringify(k)} is not a number from 1 on`);
+  if (typeof k !== "number" || !Number.isInteger(k) || k < 0) throw new ShellExit(1, `invalid pmi-simple.exchange.k: ${JSON.stringify(k)} is no whole number from 0 on, which stands for the default`);
   return { nomap: Boolean(nomap), fanout: k === 0 ? FANOUT : k };
 }
 
