@@ -49,6 +49,7 @@ export default defineCommand({
   async run({ options, args }) {
     if (options.attach) checkAttach(options, args);
     else if (args.length === 0) throw wrongUsage("flux exec [OPTIONS] COMMAND...");
+    if (options.label === "") throw new UsageError("failed to set label: Invalid argument");
     if (options.waitable && !options.bg) throw new UsageError("--waitable can only be used with --bg");
     return withFlux(async (h) => {
       const found = await findTargets(h, options);

@@ -47,7 +47,7 @@ export function subprocessServer(options: SubprocessServerOptions): SubprocessSe
   const processes = new Set<RemoteProcess>();
   let stopping = false;
 
-  const find = (payload: JsonObject, missing: number = errno.ENOENT): RemoteProcess => {
+  const find = (payload: JsonObject, missing: number): RemoteProcess => {
     const label = payload["label"];
     const pid = typeof label === "string" ? -1 : int(payload["pid"], "pid");
     for (const p of processes) if (typeof label === "string" ? p.label === label : p.pid === pid) return p;
@@ -88,13 +88,13 @@ export function subprocessServer(options: SubprocessServerOptions): SubprocessSe
       },
       wait(request) {
         admit(request);
-        find(request.payload).wait(request);
+        find(request.payload, errno.ESRCH).wait(request);
         return DEFERRED;
       },
       attach(request) {
         admit(request);
         request.requireStreaming();
-        find(request.payload).attach(request, request.unpack({ flags: uint }).flags);
+        find(request.payload, errno.ENOENT).attach(request, request.unpack({ flags: uint }).flags);
         return DEFERRED;
       },
     },

@@ -260,7 +260,7 @@ export function sendSignal(pid: number, signal: number | string): boolean {
   } catch (error) {
     const failure = toFluxError(error);
     if (failure.errno === errno.ESRCH) return false;
-    throw failure;
+    throw new FluxError(failure.errno, `kill: ${strerror(failure.errno)}`, { cause: error });
   }
 }
 

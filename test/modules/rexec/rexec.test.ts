@@ -95,7 +95,8 @@ test("background processes: label, list, kill, wait", async () => {
   await expect(killSubprocess(h, "other", 15, PLACE)).rejects.toMatchObject({ errno: errno.ESRCH });
   await killSubprocess(h, "nap", 15, PLACE);
   expect(await endOfSubprocess(h, "nap", PLACE)).toEqual({ status: 15, output: [] });
-  await expect(endOfSubprocess(h, pid, PLACE)).rejects.toMatchObject({ errno: errno.ENOENT });
+  await expect(endOfSubprocess(h, pid, PLACE)).rejects.toMatchObject({ errno: errno.ESRCH });
+  await expect(killSubprocess(h, process.pid, 99, PLACE)).rejects.toMatchObject({ errno: errno.ESRCH });
   expect(await listSubprocesses(h, PLACE)).toEqual([]);
 });
 
