@@ -4,7 +4,7 @@ import { isUtf8 } from "node:buffer";
 import { type Directive, parseDirectives } from "../formats/directives.ts";
 import { FormatError } from "../formats/error.ts";
 import { jobspecForScript } from "../formats/jobspec.ts";
-import { defineCommand, flag, type OptionSpecs, type OptionValues, UsageError } from "./command.ts";
+import { defineCommand, flag, type OptionSpecs, optionProblem, type OptionValues, UsageError } from "./command.ts";
 import { withFlux } from "./connect.ts";
 import { fileErrorText } from "./file-error.ts";
 import { parseWords } from "./getopt.ts";
@@ -98,7 +98,7 @@ function withDirectives(given: Options, directives: readonly Directive[], defaul
       if (stray !== undefined) throw new UsageError(`unrecognized arguments: ${stray}`);
       ({ values } = parsed);
     } catch (err) {
-      throw new UsageError(`argument parsing failed at ${name} line ${line}: ${err instanceof Error ? err.message : String(err)}`, 2);
+      throw new UsageError(`argument parsing failed at ${name} line ${line}: ${optionProblem(err, "argparse") ?? (err instanceof Error ? err.message : String(err))}`, 2);
     }
     merged = mergeOptions(specs, merged, values);
   }

@@ -262,16 +262,21 @@ function parseOptions(spec: CommandSpecAny, words: readonly string[], path: stri
       return { options: values, args };
     }
   } catch (err) {
-    if (err instanceof GetoptError) throw new OptionError(problemText(err.problem, spec.style), spec, path);
-    if (err instanceof GetoptValueError && err.cause instanceof NumberError && spec.style === "argparse") {
-      throw new OptionError(`argument ${err.names.join("/")}: invalid ${err.cause.kind} value: '${err.given}'`, spec, path);
-    }
+    const problem = optionProblem(err, spec.style);
+    if (problem !== undefined) throw new OptionError(problem, spec, path);
     if (err instanceof GetoptValueError) throw new UsageError(`invalid value '${err.given}' for ${err.option}: ${err.message}`);
     throw err;
   }
   const usage = `Usage: ${path} ${spec.usage ?? "[OPTIONS]"}`.trimEnd();
   console.log([usage, "", detailsOf(spec), "", "Options:", ...optionHelp(spec.options ?? {})].join("\n"));
   return undefined;
+}
+
+/** What is wrong with an option that parseWords() refuses; undefined for other errors, and for values that only the option's own check knows. */
+export function optionProblem(err: unknown, style: ErrorStyle): string | undefined {
+  if (err instanceof GetoptError) return problemText(err.problem, style);
+  if (!(err instanceof GetoptValueError) || !(err.cause instanceof NumberError) || style !== "argparse") return undefined;
+  return `argument ${err.names.join("/")}: invalid ${err.cause.kind} value: '${err.given}'`;
 }
 
 /** A usage line that names nothing but options is meant so. */
@@ -291,9 +296,7 @@ function problemText(problem: GetoptProblem, style: ErrorStyle): string {
     case "unknown":
       return isArgparse ? `unrecognized arguments: ${option}` : `unrecognized option '${option}'`;
     case "ambiguous":
-      return isArgparse
-        ? `ambiguous option: ${option} could match ${problem.candidates.join(", ")}`
-        : `option '${option}' is ambiguous; possibilities: ${problem.candidates.map((name) => `'${name}'`).join(" ")}`;
+      return `option '${option}' is ambiguous; possibilities: ${problem.candidates.map((name) => `'${name}'`).join(" ")}`;
     case "missing value":
       return isArgparse ? `argument ${option}: expected one argument` : `option '${option}' requires an argument`;
     default:

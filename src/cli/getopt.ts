@@ -1,5 +1,5 @@
 // Words of a command line to options and arguments, by the rules that people know from getopt_long(3): options may stand
-// anywhere before `--`, short ones may be joined (-vn4), long ones shortened to a unique prefix, values joined (-n4,
+// anywhere before `--`, short ones may be joined (-vn4), long ones mostly be shortened to a unique prefix, values joined (-n4,
 // --ntasks=4) or the next word. Written here and not taken from a library because every command pays for it at its start.
 
 export interface Getopt {
@@ -55,14 +55,15 @@ export class GetoptValueError extends Error {
 const HELP = "help";
 
 /**
- * With `passThrough`, options end at the first word that isn't one. With `optionalTakesNext`, as in Python's argparse, an option
- * whose value may be left out takes the next word unless that is an option. Throws GetoptError and GetoptValueError.
+ * With `passThrough`, options end at the first word that isn't one. With `argparse`, as in commands of flux-core that are written
+ * in Python, an option whose value may be left out takes the next word unless that is an option, and long names must be whole.
+ * Throws GetoptError and GetoptValueError.
  */
 export function parseWords(
   options: Readonly<Record<string, Getopt>>,
   words: readonly string[],
   passThrough: boolean,
-  optionalTakesNext: boolean = false,
+  argparse: boolean = false,
 ): ParsedWords {
   const names = namesOf(options);
   const values: Record<string, unknown> = {};
@@ -87,10 +88,10 @@ export function parseWords(
       args.push(word);
       continue;
     }
-    const found = word.startsWith("--") ? longOption(names, options, word) : shortOptions(names, options, word, set);
+    const found = word.startsWith("--") ? longOption(names, options, word, argparse) : shortOptions(names, options, word, set);
     if (found === undefined) continue;
     if (found.needsValue && i + 1 >= words.length) throw new GetoptError({ kind: "missing value", option: found.name });
-    const mayTakeNext = optionalTakesNext && found.value === undefined && options[found.key]?.bare !== undefined;
+    const mayTakeNext = argparse && found.value === undefined && options[found.key]?.bare !== undefined;
     const takesNext = found.needsValue || (mayTakeNext && words[i + 1]?.startsWith("-") === false);
     set(found.key, takesNext ? words[++i] : found.value);
   }
@@ -124,9 +125,10 @@ function isSwitch(option: Getopt | undefined): boolean {
   return option === undefined || option.kind === "flag" || option.kind === "counter";
 }
 
-function longOption(names: Map<string, string>, options: Options, word: string): Found {
+function longOption(names: Map<string, string>, options: Options, word: string, argparse: boolean): Found {
   const equals = word.indexOf("=");
   const given = equals < 0 ? word : word.slice(0, equals);
+  if (argparse && !names.has(given)) throw new GetoptError({ kind: "unknown", option: word });
   const name = fullName(names, given);
   const key = names.get(name) as string;
   const option = options[key];

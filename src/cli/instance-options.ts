@@ -6,25 +6,29 @@ import { IdSet } from "../formats/idset.ts";
 import { isJsonObject, type JsonObject } from "../formats/json.ts";
 import { type InstanceOptions, type Jobspec, setShellOption } from "../formats/jobspec.ts";
 import { errno, FluxError } from "../message/errno.ts";
-import { counter, flag, hidden, list, optional, type OptionValues, text, UsageError } from "./command.ts";
+import { counter, flag, hidden, list, optional, type OptionValues, UsageError, value } from "./command.ts";
+import { integer } from "./options.ts";
 import { finishJobspec } from "./submission-plugins.ts";
-import { applyResources, applySubmissionOptions, asUsageError, settingsOf, SUBMISSION_OPTIONS, wholeNumber } from "./submission.ts";
+import { applyResources, applySubmissionOptions, asUsageError, settingsOf, SUBMISSION_OPTIONS } from "./submission.ts";
 
 export const DUMP_DEFAULT = "flux-{{jobid}}-dump.tgz";
+
+/** What is too small is refused with the others, by name. */
+const wholeNumber = integer(Number.NEGATIVE_INFINITY);
 
 const { input: _input, output: _output, error: _error, labelIo: _labelIo, ...WITHOUT_IO } = SUBMISSION_OPTIONS;
 
 const SIZE_OPTIONS = {
-  nslots: text("-n, --nslots N", "number of slots; default: one on each node, which are whole then"),
-  coresPerSlot: text("-c, --cores-per-slot N", "cores of each slot (default 1)"),
-  gpusPerSlot: text("-g, --gpus-per-slot N", "GPUs of each slot"),
-  nodes: text("-N, --nodes N", "number of nodes, over which slots are distributed"),
+  nslots: value("-n, --nslots N", "number of slots; default: one on each node, which are whole then", wholeNumber),
+  coresPerSlot: value("-c, --cores-per-slot N", "cores of each slot (default 1)", wholeNumber),
+  gpusPerSlot: value("-g, --gpus-per-slot N", "GPUs of each slot", wholeNumber),
+  nodes: value("-N, --nodes N", "number of nodes, over which slots are distributed", wholeNumber),
   exclusive: flag("-x, --exclusive", "with --nodes: whole nodes"),
   conf: list("--conf CONF", "configuration of the instance: KEY=VALUE, TOML or JSON text, a file, or the name of one in flux/config of $XDG_CONFIG_HOME (repeatable)"),
   brokerOpts: list("--broker-opts OPTS", "options for its brokers, separated by commas (repeatable)"),
   dump: optional("--dump [FILE]", `write its key-value store to FILE when it ends (default ${DUMP_DEFAULT})`, DUMP_DEFAULT),
   verbose: counter("-v, --verbose", "say more on stderr (repeatable)"),
-  addBrokers: hidden(text("--add-brokers N", "with --nodes: so many brokers more on the first node, which get no jobs, to try a larger tree")),
+  addBrokers: hidden(value("--add-brokers N", "with --nodes: so many brokers more on the first node, which get no jobs, to try a larger tree", wholeNumber)),
 } as const;
 
 /** Options of alloc: a terminal has no files for input and output. */
@@ -42,13 +46,13 @@ export async function instanceJobspec(
 ): Promise<Jobspec> {
   const shaped = options.resourcesShape !== undefined || options.resourcesJson !== undefined;
   // What a shape says takes the place of a node.
-  const nodes = wholeNumber("nodes", options.nodes) ?? (shaped && options.nslots === undefined ? 1 : undefined);
+  const nodes = options.nodes ?? (shaped && options.nslots === undefined ? 1 : undefined);
   if (nodes !== undefined && nodes < 1) throw new UsageError("node count must be an integer >= 1 (if set)");
-  const nslots = wholeNumber("nslots", options.nslots) || undefined;
+  const nslots = options.nslots || undefined;
   if (nslots === undefined && nodes === undefined) throw new UsageError("Number of slots to allocate must be specified");
   const brokerOptions = options.brokerOpts.flatMap((opts) => opts.split(",")).filter((word) => word !== "");
   if (options.dump !== undefined) brokerOptions.push(`-Scontent.dump=${options.dump}`);
-  const more = wholeNumber("add-brokers", options.addBrokers) ?? 0;
+  const more = options.addBrokers ?? 0;
   if (more > 0 && nodes === undefined) throw new UsageError("--add-brokers may only be specified with -N, --nodes");
   const config = await configOf(more > 0 ? [...options.conf, await excludingFirst(more, options.conf)] : options.conf);
   let jobspec: Jobspec;
@@ -57,8 +61,8 @@ export async function instanceJobspec(
       ...settingsOf({ ...options, ...files }),
       nslots: nslots ?? nodes,
       nodes,
-      coresPerSlot: wholeNumber("cores-per-slot", options.coresPerSlot) || undefined,
-      gpusPerSlot: wholeNumber("gpus-per-slot", options.gpusPerSlot),
+      coresPerSlot: options.coresPerSlot || undefined,
+      gpusPerSlot: options.gpusPerSlot,
       exclusive: options.exclusive || nslots === undefined,
       brokerOptions,
       config,

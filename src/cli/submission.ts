@@ -231,7 +231,7 @@ export async function applySubmissionOptions(jobspec: Jobspec, options: Omit<Sub
   try {
     const rlimits = applyRlimitRules(options.rlimit);
     if (Object.keys(rlimits).length > 0) setShellOption(jobspec, "rlimit", rlimits);
-    if (options.signal !== undefined) setShellOption(jobspec, "signal", await signalOption(options.signal));
+    if (options.signal) setShellOption(jobspec, "signal", await signalOption(options.signal));
     const dependencies = await dependenciesOf(options);
     if (dependencies.length > 0) setAttribute(jobspec, "system.dependencies", dependencies);
     if (options.requires.length > 0) setAttribute(jobspec, "system.constraints", await constraintOf(options.requires.join(" ")));
@@ -276,7 +276,7 @@ async function dependenciesOf({ dependency, beginTime }: Pick<SubmissionOptions,
     if (uri.startsWith("begin-time:") && beginTime.some((given) => given.text === uri)) {
       const { parseMoment } = await import("./moment.ts");
       const moment = parseMoment(uri.slice("begin-time:".length));
-      entries.push({ scheme: "begin-time", value: String(moment) });
+      entries.push({ scheme: "begin-time", value: Number.isInteger(moment) ? `${moment}.0` : String(moment) });
     } else {
       const entry = uriEntry(uri, "dependency");
       if (entry["scheme"] === "after") printError("dependency scheme 'after' is deprecated, use 'afterstart'");

@@ -68,9 +68,9 @@ function wordOf(value: unknown): string {
 }
 
 function copyIds({ cc, bcc }: ManyOptions): readonly (number | undefined)[] {
-  if (cc !== undefined && bcc !== undefined) throw new UsageError("specify only one of --cc or --bcc");
-  const given = cc ?? bcc;
-  if (given === undefined) return [undefined];
+  if (cc && bcc) throw new UsageError("specify only one of --cc or --bcc");
+  const given = cc || bcc;
+  if (!given) return [undefined];
   let ids: number[];
   try {
     ids = [...IdSet.parse(given)];

@@ -37,6 +37,18 @@ describe("options", () => {
     }
   });
 
+  test("of argparse have whole names", () => {
+    const refused = (word: string): unknown => {
+      try {
+        return parseWords(options, [word], false, true);
+      } catch (err) {
+        return (err as GetoptError).problem;
+      }
+    };
+    for (const word of ["--qu", "--nt=4", "--nosuch=1"]) expect(refused(word)).toEqual({ kind: "unknown", option: word });
+    expect(refused("--ntasks=4")).toMatchObject({ values: { ntasks: 4 } });
+  });
+
   test("have defaults, count and collect", () => {
     expect(parse().values).toEqual({ ntasks: 1, nodes: undefined, setopt: [], verbose: 0, quiet: false, color: undefined });
     expect(parse("-vvv", "-o", "a=1", "-ob").values).toMatchObject({ verbose: 3, setopt: ["a=1", "b"] });

@@ -308,6 +308,18 @@ test("flux job attach --read-only doesn't take a job's terminal, and says so at 
   expect(await flux("cancel", id)).toMatchObject({ code: 0 });
 });
 
+test("flux batch says what is wrong with an option, on its command line and in a script", async () => {
+  const asked = async (script: string, ...words: string[]): Promise<Output> => collect(start(["batch", "--dry-run", ...words], `#!/bin/sh\n${script}`));
+  expect(await asked("", "-nx")).toMatchObject({ err: expect.stringContaining("flux batch: error: argument -n/--nslots: invalid int value: 'x'\n"), code: 2 });
+  const where = "flux-batch: ERROR: argument parsing failed at stdin line 2: ";
+  expect(await asked("#flux: -n x\n")).toEqual(failed(`${where}argument -n/--nslots: invalid int value: 'x'`, 2));
+  expect(await asked("#flux: --nosuch=1\n")).toEqual(failed(`${where}unrecognized arguments: --nosuch=1`, 2));
+});
+
+test("options of a script's variables may be empty", async () => {
+  expect(JSON.parse((await flux("submit", "--dry-run", "--cc=", "--signal=", "true")).out)).not.toHaveProperty("attributes.system.shell.options.signal");
+});
+
 test("files of command lines that are not there are named", async () => {
   const gone = "No such file or directory: '/nofile'";
   expect(await flux("bulksubmit", "echo", "::::", "/nofile")).toEqual(failed(`flux-bulksubmit: ERROR: ${gone}`));
