@@ -87,6 +87,9 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
   let output: Promise<void> | undefined;
   let captured = false;
   const gaveUp = Promise.withResolvers<never>();
+  /** Two eventlogs are shown as one: what goes before the execution has been shown, and the execution. */
+  const begun = Promise.withResolvers<void>();
+  const executed = Promise.withResolvers<void>();
   const since = (event: ShownEvent): string => `${(event.timestamp - (start_s ?? event.timestamp)).toFixed(3)}s`;
   const showEvent = (kind: string, event: ShownEvent): void =>
     say(`${since(event)}: ${kind}.${event.name}${event.context === undefined ? "" : ` ${encodeJson(event.context)}`}`);
@@ -216,17 +219,32 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
   // ---- all together
 
   const followJob = async (): Promise<void> => {
-    for await (const response of watch("eventlog", 0)) {
-      const event = eventOfResponse(response);
-      if (event === undefined) continue;
-      onJobEvent(event);
-      if (event.name === (options.waitEvent ?? "clean")) return;
+    try {
+      for await (const response of watch("eventlog", 0)) {
+        const event = eventOfResponse(response);
+        if (event === undefined) continue;
+        if (event.name === "finish" && options.showExec === true) await executed.promise;
+        onJobEvent(event);
+        if (event.name === "start") begun.resolve();
+        if (event.name === (options.waitEvent ?? "clean")) return;
+      }
+    } finally {
+      begun.resolve();
     }
   };
   const followExec = async (): Promise<void> => {
-    for await (const response of watch("guest.exec.eventlog", 0)) {
-      const event = eventOfResponse(response);
-      if (event !== undefined) await onExecEvent(event);
+    try {
+      for await (const response of watch("guest.exec.eventlog", 0)) {
+        const event = eventOfResponse(response);
+        if (options.showEvents === true) await begun.promise;
+        if (event !== undefined) await onExecEvent(event);
+        if (event?.name === "complete") executed.resolve();
+      }
+    } catch (err) {
+      // A job that never came so far has none. Who isn't a job at all is said of its own eventlog.
+      if (!isErrno(err, errno.ENOENT)) throw err;
+    } finally {
+      executed.resolve();
     }
     await output;
   };

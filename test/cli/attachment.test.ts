@@ -37,6 +37,20 @@ describe("attachment", () => {
     expect(err).toContain("0.110s: job.clean\n");
   });
 
+  test("shows the events of the execution where they belong among those of the job", async () => {
+    const { err } = await attach(ranJob(0, []), { showEvents: true, showExec: true });
+    const names = [...err.matchAll(/: (job|exec)\.(\w+)/g)].map(([, kind, name]) => `${kind}.${name}`);
+    const place = (name: string): number => names.indexOf(name);
+    expect([place("job.start") < place("exec.init"), place("exec.complete") < place("job.finish")]).toEqual([true, true]);
+    expect(place("exec.complete")).toBeGreaterThan(0);
+  });
+
+  test("a job that never had an execution is no unknown job", async () => {
+    const eventlog = [event(0, "submit"), event(0.1, "alloc"), event(0.5, "exception", { type: "exec", severity: 0, note: "no" }), event(0.6, "clean")];
+    expect(await attach({ eventlog })).toEqual({ code: 1, out: "", err: "0.500s: job.exception ƒtest type=exec severity=0 no\n" });
+    await expect(attach({})).rejects.toThrow("Failed to attach to ƒtest: No such job");
+  });
+
   test("shows log messages of the shell, and leaves them out when asked to", async () => {
     const log = event(0.06, "log", { rank: 0, level: 2, component: "input.file", message: "no such file" });
     const redirect = event(0.06, "redirect", { stream: "stdout", rank: "[0-1]", path: "out.txt" });
