@@ -17,7 +17,7 @@
 // first word that isn't one: the rest is somebody else's command line.
 import { writeStderr } from "../os/stderr.ts";
 import { FluxError } from "../message/errno.ts";
-import { NumberError } from "./options.ts";
+import { KindError } from "./options.ts";
 import { GetoptError, type GetoptProblem, GetoptValueError, optionHelp, parseWords } from "./getopt.ts";
 
 /** How one option is written and read; make them with flag(), text(), value(), … below. */
@@ -275,7 +275,7 @@ function parseOptions(spec: CommandSpecAny, words: readonly string[], path: stri
 /** What is wrong with an option that parseWords() refuses; undefined for other errors, and for values that only the option's own check knows. */
 export function optionProblem(err: unknown, style: ErrorStyle): string | undefined {
   if (err instanceof GetoptError) return problemText(err.problem, style);
-  if (!(err instanceof GetoptValueError) || !(err.cause instanceof NumberError) || style !== "argparse") return undefined;
+  if (!(err instanceof GetoptValueError) || !(err.cause instanceof KindError) || style !== "argparse") return undefined;
   return `argument ${err.names.join("/")}: invalid ${err.cause.kind} value: '${err.given}'`;
 }
 

@@ -4,9 +4,10 @@ import { FormatError } from "../formats/error.ts";
 import { IdSet } from "../formats/idset.ts";
 import { quoteWord, splitWords } from "../formats/shell-words.ts";
 import { errno, FluxError } from "../message/errno.ts";
-import { defineCommand, text, UsageError } from "./command.ts";
+import { defineCommand, exactArguments, UsageError, value } from "./command.ts";
 import { fileErrorText } from "./file-error.ts";
-import { print, printError } from "./output.ts";
+import { idset } from "./options.ts";
+import { print } from "./output.ts";
 
 interface Program {
   /** undefined: ranks that no other line names. */
@@ -24,16 +25,12 @@ ranks, %t for the rank, %o for its place among RANKS.
 
 Example:
   flux run -n4 flux multi-prog ./programs`,
-  options: { dryRun: text("-n, --dry-run IDS", "print what would run for these ranks") },
+  options: { dryRun: value("-n, --dry-run IDS", "print what would run for these ranks", idset) },
   async run({ options, args }) {
-    const [path] = args;
-    if (path === undefined || args.length !== 1) {
-      printError("usage: flux multi-prog [OPTIONS] CONFIG");
-      throw new UsageError(path === undefined ? "the following arguments are required: CONFIG" : `unrecognized arguments: ${args.slice(1).join(" ")}`, 2);
-    }
+    const [path] = exactArguments(args, ["CONFIG"], "flux multi-prog", "[OPTIONS] CONFIG");
     const programs = readPrograms(path);
     if (options.dryRun !== undefined) {
-      for (const rank of parseRanks(options.dryRun, `argument -n/--dry-run: invalid IDset value: '${options.dryRun}'`)) {
+      for (const rank of options.dryRun) {
         print(`${rank}: ${programOf(programs, rank, path).map(quoteWord).join(" ")}`);
       }
       return 0;

@@ -1,11 +1,23 @@
 // Checks of option values that many commands share. Each throws an Error that says what is expected.
 import { parseDuration } from "../formats/fsd.ts";
+import { IdSet } from "../formats/idset.ts";
 
-/** What should be a number is none. */
-export class NumberError extends Error {
-  constructor(readonly kind: "int" | "float") {
-    super(`expected ${kind === "int" ? "an integer" : "a number"}`);
-    this.name = "NumberError";
+const KINDS = { int: "an integer", float: "a number", IDset: "a set of ids such as 0-3,7" } as const;
+
+/** A value is none of its option's kind. */
+export class KindError extends Error {
+  constructor(readonly kind: keyof typeof KINDS) {
+    super(`expected ${KINDS[kind]}`);
+    this.name = "KindError";
+  }
+}
+
+/** A set of ids (RFC 22). */
+export function idset(text: string): IdSet {
+  try {
+    return IdSet.parse(text);
+  } catch {
+    throw new KindError("IDset");
   }
 }
 
@@ -13,7 +25,7 @@ export class NumberError extends Error {
 export function integer(min: number = 0): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (!/^[+-]?\d+$/.test(text) || !Number.isSafeInteger(value)) throw new NumberError("int");
+    if (!/^[+-]?\d+$/.test(text) || !Number.isSafeInteger(value)) throw new KindError("int");
     if (value < min) throw new Error(`expected ${min} or more`);
     return value;
   };
@@ -21,7 +33,7 @@ export function integer(min: number = 0): (text: string) => number {
 
 export function real(text: string): number {
   const value = Number(text);
-  if (text.trim() === "" || !Number.isFinite(value)) throw new NumberError("float");
+  if (text.trim() === "" || !Number.isFinite(value)) throw new KindError("float");
   return value;
 }
 

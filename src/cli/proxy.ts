@@ -44,7 +44,7 @@ Examples:
   async run({ options, args }) {
     const [target, ...command] = args;
     if (target === undefined) throw wrongUsage("flux proxy [OPTIONS] JOBID|URI [COMMAND...]");
-    const uri = reachableUri(await resolveInstance(target, () => Flux.open()));
+    const uri = reachableUri(await resolved(target));
     const link = await openOrSay(uri);
     const router = new ProxyRouter(getuid());
     const directory = makeTemporaryDirectory("flux-proxy-");
@@ -80,6 +80,15 @@ async function openOrSay(uri: string): Promise<Link> {
   } catch (err) {
     if (err instanceof FluxError) throw new UsageError(`${uri}: ${err.message}`);
     throw err;
+  }
+}
+
+async function resolved(target: string): Promise<string> {
+  try {
+    return await resolveInstance(target, () => Flux.open());
+  } catch (err) {
+    if (!(err instanceof UsageError)) throw err;
+    throw new UsageError(`Unable to resolve ${target} to a URI: ${err.message}`, err.exitCode);
   }
 }
 

@@ -299,7 +299,8 @@ test("programs that are not ours get the Python path that the user puts first, a
 });
 
 test("flux multi-prog without a file shows how it is used", async () => {
-  expect(await flux("multi-prog")).toEqual(failed("usage: flux multi-prog [OPTIONS] CONFIG\nflux-multi-prog: ERROR: the following arguments are required: CONFIG", 2));
+  expect(await flux("multi-prog")).toEqual(failed("usage: flux multi-prog [OPTIONS] CONFIG\nflux multi-prog: error: the following arguments are required: CONFIG", 2));
+  expect(await flux("multi-prog", "-nx", "x")).toEqual(failed("usage: flux multi-prog [OPTIONS] CONFIG\nflux multi-prog: error: argument -n/--dry-run: invalid IDset value: 'x'", 2));
 });
 
 test("flux job attach --read-only doesn't take a job's terminal, and says so at once", async () => {
@@ -318,6 +319,11 @@ test("flux batch says what is wrong with an option, on its command line and in a
 
 test("options of a script's variables may be empty", async () => {
   expect(JSON.parse((await flux("submit", "--dry-run", "--cc=", "--signal=", "true")).out)).not.toHaveProperty("attributes.system.shell.options.signal");
+});
+
+test("flux proxy says why it finds no instance, and kvs ls which key it means", async () => {
+  expect(await flux("proxy", "12345", "true")).toEqual(failed("flux-proxy: Unable to resolve 12345 to a URI: jobid 12345 not found"));
+  expect(await flux("kvs", "ls", "")).toEqual(failed("flux-kvs: '': Invalid argument"));
 });
 
 test("files of command lines that are not there are named", async () => {

@@ -130,7 +130,7 @@ export const ls = defineCommand({
           (sorted.isDir ? dirs : singles).push(sorted.shown);
         } catch (err) {
           if (!(err instanceof FluxError)) throw err;
-          printError(`${stripped(key)}: ${strerror(err.errno)}`);
+          printError(`${key === "" ? "flux-kvs: ''" : stripped(key)}: ${strerror(err.errno)}`);
           code = 1;
         }
       }
