@@ -40,8 +40,10 @@ const DEFAULTS: Readonly<Record<string, string>> = {
 /** Keys of the configuration's table [tbon] (flux-config-tbon(5)); the command line goes before them. */
 const TREE_KEYS = ["topo", "torpid_min", "torpid_max", "tcp_user_timeout", "connect_timeout", "zmqdebug", "zmq_io_threads", "child_rcvhwm", "interface-hint"];
 
-/** Takes over the table [tbon]. Throws FluxError EINVAL for what is not in flux-config-tbon(5). */
+/** Takes over tbon.fanout, the older name of a k-ary tbon.topo, and the table [tbon]. Throws FluxError EINVAL for what is not in flux-config-tbon(5). */
 export function setupTree(attrs: Attributes, config: JsonObject): void {
+  const fanout = attrs.get("tbon.fanout");
+  if (fanout !== undefined) attrs.setDefault("tbon.topo", `kary:${fanout}`);
   const table = config["tbon"];
   if (table === undefined) return;
   if (!isJsonObject(table)) throw new FluxError(errno.EINVAL, "Config file error [tbon]: expected a table");

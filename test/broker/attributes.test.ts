@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { Attributes } from "../../src/broker/attributes.ts";
+import { setupTree } from "../../src/broker/setup-attributes.ts";
 import { errno } from "../../src/message/errno.ts";
 
 test("the command line may set what is not a fact", () => {
@@ -37,4 +38,14 @@ test("an attribute without a value is listed but cannot be read", () => {
   attrs.set("parent-uri", undefined);
   expect(attrs.names()).toEqual(["parent-uri"]);
   expect(() => attrs.lookup("parent-uri")).toThrow(expect.objectContaining({ errno: errno.ENOENT }));
+});
+
+test("tbon.fanout is the older name of a tree, and tbon.topo goes before it", () => {
+  const topology = (...given: (readonly [string, string])[]): string | undefined => {
+    const attrs = new Attributes();
+    for (const [name, value] of given) attrs.setFromCommandLine(name, value);
+    setupTree(attrs, { tbon: { topo: "binomial" } });
+    return attrs.get("tbon.topo");
+  };
+  expect([topology(), topology(["tbon.fanout", "2"]), topology(["tbon.fanout", "2"], ["tbon.topo", "kary:4"])]).toEqual(["binomial", "kary:2", "kary:4"]);
 });
