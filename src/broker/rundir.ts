@@ -5,7 +5,7 @@
 import { mkdirSync, rmdirSync, statSync, symlinkSync, unlinkSync } from "node:fs";
 import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
 import { binDirectory } from "../os/self.ts";
-import { claimDirectory, makeTemporaryDirectory, removeDirectory, temporaryRoot } from "../os/tmpdir.ts";
+import { claimDirectory, makeTemporaryDirectory, removeDirectory, spaciousRoot, temporaryRoot } from "../os/tmpdir.ts";
 import type { Attributes } from "./attributes.ts";
 
 const STICKY = 0o1000;
@@ -13,7 +13,8 @@ const STICKY = 0o1000;
 /** Makes the directory that attribute `name` names; returns what undoes it. Throws FluxError with the path. */
 export function setupDirectory(attrs: Attributes, name: "rundir" | "statedir"): { path: string; cleanup: () => void } {
   const given = attrs.get(name);
-  const { path, made } = given === undefined ? fresh(undefined) : isSticky(given) ? fresh(given) : { path: given, made: claimDirectory(given) };
+  const root = name === "statedir" ? spaciousRoot : temporaryRoot;
+  const { path, made } = given === undefined ? fresh(root()) : isSticky(given) ? fresh(given) : { path: given, made: claimDirectory(given) };
   if (path !== given) attrs.set(name, path);
   const remove = attrs.setDefault(`${name}-cleanup`, made ? "1" : "0") === "1";
   return { path, cleanup: () => (remove ? removeDirectory(path) : undefined) };
@@ -42,8 +43,8 @@ export function linkProgram(rundir: string): () => void {
   };
 }
 
-function fresh(parent: string | undefined): { path: string; made: boolean } {
-  return { path: makeTemporaryDirectory("flux-", parent ?? temporaryRoot()), made: true };
+function fresh(parent: string): { path: string; made: boolean } {
+  return { path: makeTemporaryDirectory("flux-", parent), made: true };
 }
 
 function isSticky(path: string): boolean {

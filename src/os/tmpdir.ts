@@ -6,10 +6,18 @@ import { join } from "node:path";
 
 import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
 
+const VAR_TMP = "/var/tmp";
+
 /** Where temporary directories go: TMPDIR, or /tmp. */
 export function temporaryRoot(env: Readonly<Record<string, string | undefined>> = process.env): string {
   const dir = env["TMPDIR"];
   return dir === undefined || dir === "" ? (process.env["TMPDIR"] === undefined ? tmpdir() : "/tmp") : dir;
+}
+
+/** Where temporary files go that may be large, since /tmp may be in memory: TMPDIR, or /var/tmp where there is one. */
+export function spaciousRoot(env: Readonly<Record<string, string | undefined>> = process.env): string {
+  const isSet = env["TMPDIR"] !== undefined && env["TMPDIR"] !== "";
+  return !isSet && statSync(VAR_TMP, { throwIfNoEntry: false })?.isDirectory() === true ? VAR_TMP : temporaryRoot(env);
 }
 
 /** Make a new directory of mode 0700, `parent/prefixXXXXXX`, and return its path. */

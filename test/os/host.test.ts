@@ -20,7 +20,7 @@ import { columnsOf, isTerminal, windowSize } from "../../src/os/terminal.ts";
 import { exitCodeOf, signalName, signalNumber, shellExitCode, termSignalOf } from "../../src/os/signals.ts";
 import { checkSocketPath, listenAt, removeSocket } from "../../src/os/socket-path.ts";
 import { collectOutput, spawnProcess } from "../../src/os/spawn.ts";
-import { claimDirectory, makeTemporaryDirectory, removeDirectory } from "../../src/os/tmpdir.ts";
+import { claimDirectory, makeTemporaryDirectory, removeDirectory, spaciousRoot, temporaryRoot } from "../../src/os/tmpdir.ts";
 import { countCpus, cpusOfCore, cpusOfCores, discoverTopology, parseCpuList } from "../../src/os/topology.ts";
 
 const dir = makeTemporaryDirectory("os-test-");
@@ -328,4 +328,10 @@ describe("paths", () => {
     writeFileSync(join(dir, "file"), "");
     expect(failure(() => removeSocket(join(dir, "file"))).errno).toBe(errno.EEXIST);
   });
+});
+
+test("large temporary files go to /var/tmp, as /tmp may be in memory; TMPDIR is for all", () => {
+  expect(spaciousRoot({})).toBe("/var/tmp");
+  expect(spaciousRoot({ TMPDIR: "" })).toBe("/var/tmp");
+  expect([spaciousRoot({ TMPDIR: "/scratch" }), temporaryRoot({ TMPDIR: "/scratch" })]).toEqual(["/scratch", "/scratch"]);
 });
