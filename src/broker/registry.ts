@@ -9,6 +9,7 @@ const BUILTINS: Readonly<Record<string, () => Promise<{ default: ModuleDefinitio
   rexec: () => import("../modules/rexec/rexec.ts"),
   barrier: () => import("../modules/barrier/barrier.ts"),
   content: () => import("../modules/content/content.ts"),
+  "content-files": () => import("../modules/content-files/content-files.ts"),
   "content-sqlite": () => import("../modules/content-sqlite/content-sqlite.ts"),
   kvs: () => import("../modules/kvs/kvs.ts"),
   "kvs-watch": () => import("../modules/kvs-watch/kvs-watch.ts"),

@@ -1,9 +1,10 @@
 // The content store (RFC 10) as its clients see it: blobs by their blobref, and the checkpoints that name roots of the KVS.
-import { type Blobref, blobrefFromHash, blobrefToHash, type HashName, isBlobref, isHashName } from "../formats/blobref.ts";
+import { type Blobref, blobrefFromHash, blobrefToHash, HASH_SIZE_BYTES, type HashName, isBlobref, isHashName } from "../formats/blobref.ts";
 import type { JsonObject } from "../formats/json.ts";
 import { errno, FluxError, isErrno } from "../message/errno.ts";
 import { arr, def, num, obj, str, unpack } from "../message/unpack.ts";
 import type { Flux } from "./flux.ts";
+import type { Request } from "./request.ts";
 
 /** The instance's hash: attribute content.hash, sha1 when nobody set it. */
 export async function hashAttribute(h: Flux): Promise<HashName> {
@@ -17,6 +18,13 @@ export async function hashAttribute(h: Flux): Promise<HashName> {
   }
   if (!isHashName(name)) throw new FluxError(errno.EINVAL, `content.hash: ${name} is not sha1 or sha256`);
   return name;
+}
+
+/** The hash that a request for a blob has as its payload. Throws EPROTO. */
+export function requestedHash(request: Request, hash: HashName): Uint8Array {
+  const { bytes } = request;
+  if (bytes?.length !== HASH_SIZE_BYTES[hash]) throw new FluxError(errno.EPROTO, `a ${hash} hash has ${HASH_SIZE_BYTES[hash]} bytes`);
+  return bytes;
 }
 
 export interface Checkpoint {

@@ -6,6 +6,8 @@ export const MODULE_TABLE: readonly ModuleEntry[] = [
   { name: "heartbeat" },
   { name: "cron", ranks: "0", requires: ["heartbeat"], args: ["sync=heartbeat.pulse"] },
   { name: "content", requires: ["heartbeat", "content-backing"] },
+  // Of two that provide the same, the later is taken unless the site says otherwise.
+  { name: "content-files", ranks: "0", after: ["content"], provides: ["content-backing"] },
   { name: "content-sqlite", ranks: "0", after: ["content"], provides: ["content-backing"] },
   { name: "kvs", after: ["content-backing", "content"], requires: ["content", "heartbeat"] },
   { name: "kvs-watch", after: ["kvs"], requires: ["kvs"] },

@@ -26,7 +26,7 @@ import { blobrefToHash, HASH_SIZE_BYTES, type HashName, hashOf } from "../../for
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
 import { arr, def, bool, int, obj, opt, str, uint, unpack } from "../../message/unpack.ts";
-import { hashAttribute } from "../../client/content.ts";
+import { hashAttribute, requestedHash } from "../../client/content.ts";
 import { ContentDatabase, type DatabaseOptions } from "./database.ts";
 import { Durations } from "./durations.ts";
 
@@ -49,7 +49,7 @@ export default defineModule({
     const load = new Durations();
     await h.serve("content-backing", {
       load: (req) => {
-        const hash = hashPayload(req, hashName);
+        const hash = requestedHash(req, hashName);
         writer.end();
         const begin_ms = performance.now();
         const blob = db.load(hash);
@@ -59,7 +59,7 @@ export default defineModule({
       store: (req) => writer.store(req),
       "store-batch": (req) => writer.storeBatch(req),
       validate: (req) => {
-        const hash = hashPayload(req, hashName);
+        const hash = requestedHash(req, hashName);
         writer.end();
         if (!db.has(hash)) throw new FluxError(errno.ENOENT);
       },
@@ -198,12 +198,6 @@ function collectorMethods(db: ContentDatabase, writer: Writer) {
       return get_count ? { ...info, candidates: db.countBelowEpoch(epoch) } : info;
     },
   };
-}
-
-function hashPayload(req: Request, hashName: HashName): Uint8Array {
-  const hash = req.bytes;
-  if (hash?.length !== HASH_SIZE_BYTES[hashName]) throw new FluxError(errno.EPROTO, `a ${hashName} hash has ${HASH_SIZE_BYTES[hashName]} bytes`);
-  return hash;
 }
 
 /** Where the file belongs, and whether that directory goes away with the instance. */
