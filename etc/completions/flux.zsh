@@ -1,7 +1,7 @@
 #compdef flux
 # Completions of flux for zsh, made by: flux completions zsh
 declare -gA _flux_words=(
-  "flux" "start admin shutdown kvs content dump restore fsck gc ping getattr setattr lsattr event dmesg logger lptest module archive cron exec sproc overlay config startlog hostlist R keygen pmi env python modprobe version help run submit bulksubmit alloc batch jobs cancel pgrep pkill watch update housekeeping jobtap perilog-run top pstree proxy uri multi-prog queue resource uptime job"
+  "flux" "start admin shutdown kvs content dump restore fsck gc ping getattr setattr lsattr event dmesg logger lptest module archive cron exec sproc overlay config startlog hostlist R keygen pmi env python modprobe version help run submit bulksubmit alloc batch jobs cancel pgrep pkill watch update housekeeping post-job-event jobtap perilog-run top pstree proxy uri multi-prog queue resource uptime job"
   "flux admin" "cleanup-push"
   "flux kvs" "namespace get put dir ls unlink link readlink mkdir copy move version wait getroot sync eventlog"
   "flux kvs namespace" "create remove list"
@@ -18,7 +18,7 @@ declare -gA _flux_words=(
   "flux R" "encode append diff intersect remap rerank decode verify set-property parse-config"
   "flux pmi" "barrier exchange get"
   "flux modprobe" "load remove run rc1 rc3 list-dependencies show"
-  "flux help" "start admin shutdown kvs content dump restore fsck gc ping getattr setattr lsattr event dmesg logger lptest module archive cron exec sproc overlay config startlog hostlist R keygen pmi env python modprobe version help run submit bulksubmit alloc batch jobs cancel pgrep pkill watch update housekeeping jobtap perilog-run top pstree proxy uri multi-prog queue resource uptime job"
+  "flux help" "start admin shutdown kvs content dump restore fsck gc ping getattr setattr lsattr event dmesg logger lptest module archive cron exec sproc overlay config startlog hostlist R keygen pmi env python modprobe version help run submit bulksubmit alloc batch jobs cancel pgrep pkill watch update housekeeping post-job-event jobtap perilog-run top pstree proxy uri multi-prog queue resource uptime job"
   "flux housekeeping" "list kill"
   "flux jobtap" "load remove list query"
   "flux perilog-run" "prolog epilog housekeeping"
@@ -165,6 +165,7 @@ declare -gA _flux_options=(
   "flux housekeeping" "--help"
   "flux housekeeping list" "--include --no-header --format --help"
   "flux housekeeping kill" "--signal --targets --jobid --all --help"
+  "flux post-job-event" "--help"
   "flux jobtap" "--help"
   "flux jobtap load" "--remove --help"
   "flux jobtap remove" "--help"

@@ -60,6 +60,7 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   watch: { summary: "show the output of many jobs as it comes", load: () => import("./watch.ts") },
   update: { summary: "change attributes of jobs", load: () => import("./update.ts") },
   housekeeping: { summary: "list and signal programs that tidy up nodes between jobs", load: () => import("./housekeeping.ts") },
+  "post-job-event": { summary: "add an event to the eventlog of a job", load: () => import("./post-job-event.ts") },
   jobtap: { summary: "list, load and remove plugins of the job manager", load: () => import("./jobtap.ts") },
   "perilog-run": { summary: "run the scripts of a prolog, an epilog or housekeeping", load: () => import("./perilog-run.ts") },
   top: { summary: "show an instance and its running jobs live", load: () => import("./top.ts") },

@@ -1,38 +1,13 @@
 // flux jobtap: the plugins of the job manager (src/client/jobtap.ts).
 import { isAbsolute, resolve } from "node:path";
 import { existsSync } from "node:fs";
-import { decodeJson, encodeJson, isJsonObject, type Json, type JsonObject } from "../formats/json.ts";
+import { encodeJson, type JsonObject } from "../formats/json.ts";
 import { arr, str, unpack } from "../message/unpack.ts";
 import { errno, isErrno } from "../message/errno.ts";
 import { defineCommand, flag, requireArguments, text, UsageError } from "./command.ts";
 import { withFlux } from "./connect.ts";
+import { objectOfWords } from "./object-words.ts";
 import { print, wrongUsage } from "./output.ts";
-
-/** "limits.size=5" → {limits: {size: 5}}; a word without = is true. */
-export function configOf(words: readonly string[]): JsonObject {
-  let conf: JsonObject = {};
-  for (const word of words) {
-    const equals = word.indexOf("=");
-    const [key, value] = equals < 0 ? [word, true] : [word.slice(0, equals), jsonOrText(word.slice(equals + 1))];
-    conf = withMember(conf, key.split("."), value);
-  }
-  return conf;
-}
-
-function jsonOrText(word: string): Json {
-  try {
-    return decodeJson(word) as Json;
-  } catch {
-    return word;
-  }
-}
-
-function withMember(object: JsonObject, path: readonly string[], value: Json): JsonObject {
-  const [name = "", ...rest] = path;
-  if (rest.length === 0) return { ...object, [name]: value };
-  const inner = object[name];
-  return { ...object, [name]: withMember(isJsonObject(inner) ? inner : {}, rest, value) };
-}
 
 async function send(payload: JsonObject, plugin: string): Promise<number> {
   return withFlux(async (h) => {
@@ -68,7 +43,7 @@ Example:
     const [plugin = "", ...words] = args;
     requireArguments(["PLUGIN"].slice(args.length), "flux jobtap load", "[-r NAME] PLUGIN [KEY=VAL ...]");
     const path = /\.[cm]?[jt]s$/.test(plugin) && !isAbsolute(plugin) && existsSync(plugin) ? resolve(plugin) : plugin;
-    const conf = words.length === 0 ? {} : { conf: configOf(words) };
+    const conf = words.length === 0 ? {} : { conf: objectOfWords(words) };
     return send({ load: path, ...conf, ...(options.remove === undefined ? {} : { remove: options.remove }) }, plugin);
   },
 });

@@ -45,6 +45,7 @@ import perilogRunPage from "../../docs/man/flux-perilog-run.md" with { type: "te
 import pgrepPage from "../../docs/man/flux-pgrep.md" with { type: "text" };
 import pingPage from "../../docs/man/flux-ping.md" with { type: "text" };
 import pkillPage from "../../docs/man/flux-pkill.md" with { type: "text" };
+import postJobEventPage from "../../docs/man/flux-post-job-event.md" with { type: "text" };
 import pythonPage from "../../docs/man/flux-python.md" with { type: "text" };
 import queuePage from "../../docs/man/flux-queue.md" with { type: "text" };
 import resourcePage from "../../docs/man/flux-resource.md" with { type: "text" };
@@ -131,6 +132,7 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   pgrep: pgrepPage,
   ping: pingPage,
   pkill: pkillPage,
+  "post-job-event": postJobEventPage,
   python: pythonPage,
   queue: queuePage,
   resource: resourcePage,

@@ -3,7 +3,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { configOf } from "../../src/cli/jobtap.ts";
+import { objectOfWords } from "../../src/cli/object-words.ts";
 import { scriptsIn } from "../../src/cli/perilog-run.ts";
 import { newDuration, updateKey } from "../../src/cli/update.ts";
 
@@ -40,8 +40,8 @@ describe("flux update", () => {
   });
 });
 
-test("the configuration of a plugin from words", () => {
-  expect(configOf(["a.b=1", "a.c=x", "list=[1,2]", "flag", "text=1x=2"])).toEqual({ a: { b: 1, c: "x" }, list: [1, 2], flag: true, text: "1x=2" });
+test("an object from words, such as the configuration of a plugin", () => {
+  expect(objectOfWords(["a.b=1", "a.c=x", "list=[1,2]", "flag", "text=1x=2"])).toEqual({ a: { b: 1, c: "x" }, list: [1, 2], flag: true, text: "1x=2" });
 });
 
 describe("flux perilog-run", () => {

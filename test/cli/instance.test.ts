@@ -349,3 +349,13 @@ test("flux job attach --show-status tells that the queue is stopped, until it is
   }
   expect([await child.exited, stopped]).toEqual([0, false]);
 });
+
+test("flux post-job-event adds an event to a job", async () => {
+  const { out } = await collect(start(["submit", "sleep", "100"]));
+  const id = out.trim();
+  expect(await collect(start(["post-job-event", id, "note", "a.b=1", "text=x y"]))).toEqual({ out: "", err: "", code: 0 });
+  expect((await collect(start(["job", "wait-event", "-v", id, "note"]))).out).toContain('note a={"b":1} text="x y"\n');
+  expect(await collect(start(["post-job-event", "123", "note"]))).toEqual({ out: "", err: "flux-post-job-event: ERROR: No such job 123\n", code: 1 });
+  expect(await collect(start(["post-job-event", id, "note", "x"]))).toMatchObject({ err: "flux-post-job-event: ERROR: Missing required value for key x\n", code: 1 });
+  await start(["cancel", id]).exited;
+});
