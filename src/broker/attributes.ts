@@ -175,6 +175,11 @@ export class Attributes {
     return { value, immutable: flagsOf(name)?.immutable === true };
   }
 
+  /** Those that don't change while the broker runs. */
+  fixed(): Record<string, string> {
+    return Object.fromEntries([...this.#values].flatMap(([name, value]) => (value !== undefined && flagsOf(name)?.immutable === true ? [[name, value]] : [])));
+  }
+
   names(): string[] {
     return [...this.#values.keys()].sort();
   }

@@ -189,6 +189,11 @@ class Broker {
       }),
       newId: randomUUID,
       now_ms: () => Date.now(),
+      processes: {
+        env: () => programEnvironment(attrs.require("local-uri"), attrs.get("jobid")),
+        attrs: () => attrs.fixed(),
+        log: (level, text) => this.#log.write(level, text),
+      },
     });
     this.#programs = new Programs({
       clock: realClock,

@@ -118,6 +118,7 @@ function connectEndpoint(options: LocalConnectorOptions, client: Client, userid:
   const endpoint = {
     id,
     name: "client",
+    mayVanish: true,
     userid,
     rolemask,
     send: (message: Message) => link.send(message),

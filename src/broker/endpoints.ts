@@ -24,7 +24,8 @@ export function copyTraffic({ tx, rx }: Traffic): { tx: MessageCounts; rx: Messa
   return { tx: { ...tx }, rx: { ...rx } };
 }
 
-function count(counts: MessageCounts, message: Message): void {
+/** Adds a message to the counts. */
+export function count(counts: MessageCounts, message: Message): void {
   if (message.type === MSG_REQUEST) counts.request++;
   else if (message.type === MSG_RESPONSE) counts.response++;
   else if (message.type === MSG_EVENT) counts.event++;
@@ -50,6 +51,7 @@ export function openInternal(router: Router, owner: number, identity: Identity, 
   router.addEndpoint({
     id,
     name: identity.name,
+    mayVanish: identity.ownService === undefined,
     module: identity.ownService === identity.name ? identity.name : undefined,
     userid: owner,
     rolemask,

@@ -1,15 +1,19 @@
 // ModuleHost: loads, lists and ends the modules of one broker (RFC 5), each with a handle of its own, and gives every
 // module the methods that all of them have: ping, stats-get, stats-clear, rusage, debug, config-reload, shutdown.
-import type { Flux } from "../client/flux.ts";
 import { type ModuleContext, type ModuleDefinition, type ModuleHooks, NOTHING_TO_DO } from "../client/module.ts";
 import { allowUser, type Methods } from "../client/service.ts";
 import type { JsonObject } from "../formats/json.ts";
 import { errno, FluxError, toFluxError } from "../message/errno.ts";
 import { int, str } from "../message/unpack.ts";
 import { copyTraffic, noTraffic, openInternal, type Traffic } from "./endpoints.ts";
+import type { Clock } from "../os/clock.ts";
+import { ModuleProcess } from "./module-process.ts";
 import { ping } from "./ping.ts";
 import { processUsage } from "./rusage.ts";
 import type { Router } from "./router.ts";
+
+/** A module's process that has not ended so long after it was told to is killed. */
+const STOP_MS = 10_000;
 
 export type ModuleState = "loading" | "running" | "stopping";
 
@@ -29,13 +33,12 @@ export interface LoadedModule {
 }
 
 interface Entry {
-  definition: ModuleDefinition;
   path: string;
   args: readonly string[];
-  handle: Flux;
   id: string;
-  readonly traffic: Traffic;
-  readonly gone: Promise<void>;
+  /** Ends its handle or process; resolves when the router knows it no more. */
+  readonly close: () => Promise<unknown>;
+  readonly lastActive_ms: () => number;
   /** Flags of "flux module debug": what they mean is the module's own. */
   debugFlags: number;
   hooks: ModuleHooks;
@@ -50,6 +53,21 @@ export interface ModuleHostOptions {
   readonly context: () => Omit<ModuleContext, "args" | "debugFlags">;
   readonly newId: () => string;
   readonly now_ms: () => number;
+  /** For modules in processes of their own. */
+  readonly processes?: ProcessSettings;
+}
+
+export interface ProcessSettings {
+  readonly env: () => Readonly<Record<string, string | undefined>>;
+  /** Attributes that don't change. */
+  readonly attrs: () => Readonly<Record<string, string>>;
+  readonly log: (level: 2 | 7, text: string) => void;
+}
+
+/** A file, and the `flux` command that runs it as a module. */
+export interface LoaderProgram {
+  readonly loader: string;
+  readonly path: string;
 }
 
 export class ModuleHost {
@@ -68,10 +86,14 @@ export class ModuleHost {
     if (this.#modules.has(name)) throw new FluxError(errno.EEXIST, `module ${name} is already loaded`);
     const given = this.#options.context();
     const { handle, id, traffic, gone } = openInternal(this.#options.router, given.owner, { name, ownService: name }, this.#options.newId);
-    const entry: Entry = { definition, path, args, handle, id, traffic, gone, debugFlags: 0, hooks: {}, state: "loading", loaded_ms: this.#options.now_ms(), early };
+    const close = async (): Promise<void> => {
+      handle.close();
+      await gone;
+    };
+    const entry: Entry = { path, args, id, close, lastActive_ms: () => handle.lastReceived_ms, debugFlags: 0, hooks: {}, state: "loading", loaded_ms: this.#options.now_ms(), early };
     const context = { ...given, args, debugFlags: () => entry.debugFlags };
     this.#modules.set(name, entry);
-    handle.setCommonMethods(this.#commonMethods(name, entry));
+    handle.setCommonMethods(this.#commonMethods(name, entry, traffic));
     try {
       const started = (await definition.start(handle, context)) ?? {};
       if (started === NOTHING_TO_DO) return await this.#forget(name, entry);
@@ -82,6 +104,45 @@ export class ModuleHost {
       await this.#forget(name, entry);
       throw toFluxError(err);
     }
+  }
+
+  /** Starts a module in a process of its own; resolves when it is running. Throws FluxError EEXIST, or why it doesn't run. */
+  async loadProcess(program: LoaderProgram, args: readonly string[], name: string): Promise<void> {
+    if (this.#modules.has(name)) throw new FluxError(errno.EEXIST, `module ${name} is already loaded`);
+    const { router, processes, newId, now_ms } = this.#options;
+    if (processes === undefined) throw new FluxError(errno.ENOSYS, "modules in processes of their own are not supported here");
+    const { owner, config, clock } = this.#options.context();
+    const module = new ModuleProcess({ router, owner, id: newId(), ...program, name, args, config, attrs: processes.attrs(), env: processes.env(), now_ms });
+    processes.log(7, `${program.loader} ${name} pid=${module.pid}`);
+    const close = async (): Promise<void> => {
+      module.kill("SIGKILL");
+      await module.gone;
+    };
+    const entry: Entry = { path: program.path, args, id: module.id, close, lastActive_ms: () => module.lastReceived_ms, debugFlags: 0, hooks: this.#processHooks(module, name, owner, clock), state: "loading", loaded_ms: now_ms(), early: false };
+    this.#modules.set(name, entry);
+    void module.gone.then((failure) => {
+      this.#modules.delete(name);
+      if (entry.state === "running") processes.log(2, `${name}: module runtime failure${failure === undefined ? "" : `: ${failure.message}`}`);
+    });
+    await module.running;
+    entry.state = "running";
+  }
+
+  /** What we ask of it in the broker's name. */
+  #processHooks(module: ModuleProcess, name: string, owner: number, clock: Clock): ModuleHooks {
+    const { handle } = openInternal(this.#options.router, owner, { name: "broker" }, this.#options.newId);
+    void module.gone.then(() => handle.close());
+    return {
+      async stop() {
+        const timer = clock.setTimer(STOP_MS, () => module.kill("SIGKILL"));
+        handle.notify(`${name}.shutdown`);
+        await module.gone;
+        clock.clear(timer);
+      },
+      async reconfigure(config) {
+        await handle.rpc(`${name}.config-reload`, config);
+      },
+    };
   }
 
   /** Ends a module; resolves when it is gone. Throws FluxError ENOENT. */
@@ -98,8 +159,7 @@ export class ModuleHost {
   }
 
   async #forget(name: string, entry: Entry): Promise<void> {
-    entry.handle.close();
-    await entry.gone;
+    await entry.close();
     this.#modules.delete(name);
   }
 
@@ -116,7 +176,7 @@ export class ModuleHost {
       loaded_ms: entry.loaded_ms,
       state: entry.state,
       services: this.#options.router.servicesOf(entry.id).filter((service) => service !== name),
-      lastActive_ms: entry.handle.lastReceived_ms,
+      lastActive_ms: entry.lastActive_ms(),
       early: entry.early,
     }));
   }
@@ -135,15 +195,15 @@ export class ModuleHost {
     if (refusal !== undefined) throw refusal;
   }
 
-  #commonMethods(name: string, entry: Entry): Methods {
+  #commonMethods(name: string, entry: Entry, traffic: Traffic): Methods {
     return {
       ping: allowUser((req) => ping(req, this.#options.router.rank)),
-      "stats-get": allowUser(async (req) => (await entry.hooks.stats?.(req)) ?? copyTraffic(entry.traffic)),
+      "stats-get": allowUser(async (req) => (await entry.hooks.stats?.(req)) ?? copyTraffic(traffic)),
       "stats-clear": () => {
         if (entry.hooks.clearStats !== undefined) return entry.hooks.clearStats();
         const { tx, rx } = noTraffic();
-        Object.assign(entry.traffic.tx, tx);
-        Object.assign(entry.traffic.rx, rx);
+        Object.assign(traffic.tx, tx);
+        Object.assign(traffic.rx, rx);
       },
       rusage: allowUser(() => processUsage()),
       debug(req) {

@@ -28,6 +28,8 @@ export interface Endpoint {
   readonly name: string;
   /** The module's name when it is one. */
   readonly module?: string | undefined;
+  /** It may go without a word, and then those who wait for its answers are told: a client, a module in a process of its own. */
+  readonly mayVanish: boolean;
   readonly userid: number;
   readonly rolemask: number;
   send(message: Message): void;
@@ -69,7 +71,7 @@ interface EndpointState {
   readonly subscriptions: Map<string, number>;
   readonly services: Set<string>;
   readonly used: UsedServices;
-  /** Requests for its services, of a client that offers some: it may go without a word. Modules answer theirs when they end. */
+  /** Requests for its services, of one that may vanish. Other modules answer theirs when they end. */
   tracker: RpcTracker | undefined;
 }
 
@@ -140,7 +142,7 @@ export class Router {
     if (this.#services.has(service)) throw new FluxError(errno.EEXIST, `service ${service} is already registered`);
     this.#services.set(service, state.endpoint);
     state.services.add(service);
-    if (state.endpoint.module === undefined) state.tracker ??= new RpcTracker();
+    if (state.endpoint.mayVanish) state.tracker ??= new RpcTracker();
   }
 
   /** Throws FluxError ENOENT unless the endpoint has the service. */

@@ -72,6 +72,7 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   queue: { summary: "list, enable, disable, start and stop queues", load: () => import("./queue.ts") },
   resource: { summary: "list, drain and inspect resources", load: () => import("./resource.ts") },
   uptime: { summary: "show how long the instance has been running, and its size", load: () => import("./uptime.ts") },
+  "module-python-exec": { summary: "run a broker module that is written in Python", load: () => import("./module-python-exec.ts"), hidden: true },
   "job-validator": { summary: "check jobs as the instance does before it takes them", load: () => import("./job-validator.ts"), hidden: true },
   "job-frobnicator": { summary: "change jobs as the instance does before it takes them", load: () => import("./job-frobnicator.ts"), hidden: true },
   "slurm-expiration-sync": { summary: "keep the instance's expiration that of a Slurm job", load: () => import("./slurm-expiration-sync.ts"), hidden: true },

@@ -40,6 +40,7 @@ import lptestPage from "../../docs/man/flux-lptest.md" with { type: "text" };
 import lsattrPage from "../../docs/man/flux-lsattr.md" with { type: "text" };
 import modprobePage from "../../docs/man/flux-modprobe.md" with { type: "text" };
 import modulePage from "../../docs/man/flux-module.md" with { type: "text" };
+import modulePythonExecPage from "../../docs/man/flux-module-python-exec.md" with { type: "text" };
 import overlayPage from "../../docs/man/flux-overlay.md" with { type: "text" };
 import perilogRunPage from "../../docs/man/flux-perilog-run.md" with { type: "text" };
 import pgrepPage from "../../docs/man/flux-pgrep.md" with { type: "text" };
@@ -127,6 +128,7 @@ export const MAN_PAGES: Readonly<Record<string, string>> = {
   lsattr: lsattrPage,
   modprobe: modprobePage,
   module: modulePage,
+  "module-python-exec": modulePythonExecPage,
   overlay: overlayPage,
   "perilog-run": perilogRunPage,
   pgrep: pgrepPage,

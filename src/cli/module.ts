@@ -102,7 +102,7 @@ async function loadModule(h: Flux, path: string, args: readonly string[], option
 
 /** The broker may run in another directory: what looks like a file is named in full. */
 function canonicalPath(path: string): string {
-  if (!path.includes("/") && !/\.(so|ts|js|mjs)$/.test(path)) return path;
+  if (!path.includes("/") && !/\.(so|py|ts|js|mjs)$/.test(path)) return path;
   try {
     return realpathSync(path);
   } catch (err) {

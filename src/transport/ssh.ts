@@ -11,6 +11,7 @@ import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
 import { binDirectory } from "../os/self.ts";
 import { type Child, findProgram, spawnProcess } from "../os/spawn.ts";
 import type { Link } from "./link.ts";
+import { streamSocket } from "./stream-socket.ts";
 import { type ByteSocket, UnixLink } from "./unix.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -20,8 +21,6 @@ const DEAF_TO_TERMINAL = 'trap "" INT QUIT TSTP; exec "$@"';
 const UNCLEAN = "Unable to establish clean ssh connection.\nHint: Check that shell init files do not write to stdout when non-interactive.";
 /** What ssh says before we know whether it works; more is dropped. */
 const STDERR_MAX_BYTES = 64 << 10;
-/** Given to ssh's stdin at a time. */
-const WRITE_MAX_BYTES = 1 << 20;
 
 /** Throws FluxError EINVAL for another kind of URI, ENOENT without ssh, ECONNRESET with what ssh or the other side has to say. */
 export async function connectSsh(uri: string, env: Environment = process.env): Promise<Link> {
@@ -110,30 +109,5 @@ function overProgram(argv: readonly string[], env: Environment): Promise<Link> {
 function socketOf(child: Child, drained: () => void): ByteSocket {
   const { stdin } = child;
   if (stdin === undefined) throw new FluxError(errno.EBADF, "ssh was started without a stdin");
-  let waiting = false;
-  const waitForRoom = (): void => {
-    if (waiting) return;
-    waiting = true;
-    void stdin.drained().then(() => {
-      waiting = false;
-      drained();
-    });
-  };
-  return {
-    write(chunk) {
-      const part = stdin.queued_bytes > 0 ? 0 : Math.min(chunk.length, WRITE_MAX_BYTES);
-      try {
-        if (part > 0) stdin.write(chunk.subarray(0, part));
-      } catch {
-        return -1; // ssh has gone.
-      }
-      if (part < chunk.length) waitForRoom();
-      return part;
-    },
-    end: () => stdin.end(),
-    terminate() {
-      stdin.destroy();
-      child.kill("SIGTERM");
-    },
-  };
+  return streamSocket(stdin, drained, () => child.kill("SIGTERM"));
 }

@@ -9,7 +9,7 @@ test("an endpoint that uses too many services is said once, and again for the ne
   const warnings: string[] = [];
   const router = new Router({ rank: 0, topology: parseTopology("kary:2", 1), owner: 1, warn: (text) => warnings.push(text) });
   const use = (id: string, count: number): void => {
-    router.addEndpoint({ id, name: id, userid: 1, rolemask: ROLE_OWNER, send: () => {}, failed: () => {} });
+    router.addEndpoint({ id, name: id, userid: 1, rolemask: ROLE_OWNER, mayVanish: true, send: () => {}, failed: () => {} });
     for (let i = 0; i < count; i++) router.fromEndpoint(id, requestMessage(`s${i}.x`, undefined, { matchtag: i + 1 }));
   };
   use("one", 10_000);
@@ -23,7 +23,7 @@ test("an endpoint that uses too many services is said once, and again for the ne
 test("a client that goes without a word leaves nobody waiting for its services", () => {
   const router = new Router({ rank: 0, topology: parseTopology("kary:2", 1), owner: 1, warn: () => undefined });
   const answers: Message[] = [];
-  const client = (id: string, send: (message: Message) => void): void => router.addEndpoint({ id, name: "client", userid: 1, rolemask: ROLE_OWNER, send, failed: () => {} });
+  const client = (id: string, send: (message: Message) => void): void => router.addEndpoint({ id, name: "client", userid: 1, rolemask: ROLE_OWNER, mayVanish: true, send, failed: () => {} });
   const asked: Message[] = [];
   client("server", (message) => asked.push(message));
   client("asker", (message) => answers.push(message));

@@ -92,6 +92,7 @@ function newBroker(rank: number, topology: ReturnType<typeof parseTopology>, opt
     context: () => ({ rank, size: topology.size, owner: OWNER, clock: realClock, random: systemRandom, config: options.config ?? {} }),
     newId: () => crypto.randomUUID(),
     now_ms: () => Date.now(),
+    processes: { env: () => process.env, attrs: () => ({ rank: String(rank) }), log: () => undefined },
   });
   return { rank, router, host, log };
 }

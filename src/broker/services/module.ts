@@ -1,30 +1,41 @@
 // The "module" service (RFC 5): loads, lists and ends broker modules (flux-module(1)).
 //
-//   module.load   { path, name?, args? }     path: a built-in module's name, or a .ts or .js file
+//   module.load   { path, name?, args?, loader? }   path: a built-in module's name, a .ts or .js file, or one that a loader runs
 //   module.remove { name }                   its name, or the file that it came from
 //   module.trace  see trace.ts
 //   module.list → { mods: [{ name, path, idle, status, services, sendqueue, recvqueue }] }
 import { existsSync } from "node:fs";
-import { basename, isAbsolute } from "node:path";
+import { basename, delimiter, isAbsolute, join } from "node:path";
 import type { Flux } from "../../client/flux.ts";
 import type { ModuleDefinition } from "../../client/module.ts";
 import { DEFERRED } from "../../client/request.ts";
 import { allowUser } from "../../client/service.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 import { arr, opt, str } from "../../message/unpack.ts";
-import type { ModuleHost, ModuleState } from "../module-host.ts";
+import type { LoaderProgram, ModuleHost, ModuleState } from "../module-host.ts";
 import { loadBuiltin } from "../registry.ts";
 import type { Tracer } from "../trace.ts";
+
+const SCRIPT = /\.[cm]?[jt]s$/;
+/** Files that aren't ours to import: `flux LOADER PATH` runs them (RFC 5). Libraries need the loader of flux-core. */
+const LOADERS = [
+  { suffix: /\.so(\.[\d.]+)?$/, loader: "module-exec" },
+  { suffix: /\.py$/, loader: "module-python-exec" },
+] as const;
+/** What FLUX_MODULE_PATH is searched for, in this order. */
+const SUFFIXES = [".ts", ".js", ".so", ".py"];
 
 const STATUS: Readonly<Record<ModuleState, number>> = { loading: 0, running: 1, stopping: 2 };
 
 export async function serveModule(h: Flux, host: ModuleHost, tracer: Tracer, now_ms: () => number): Promise<void> {
   await h.serve("module", {
     load: async (req) => {
-      const { path, name, args } = req.unpack({ path: str, name: opt(str), args: opt(arr(str)) });
-      const { definition, from } = await findModule(path);
-      await host.load(definition, args ?? [], from, name ?? definition.name);
-      h.log(7, `insmod ${name ?? definition.name}`);
+      const { path, name: given, args = [], loader } = req.unpack({ path: str, name: opt(str), args: opt(arr(str)), loader: opt(str) });
+      const found = await findModule(path, loader);
+      const name = given ?? found.name;
+      if ("definition" in found) await host.load(found.definition, args, found.path, name);
+      else await host.loadProcess(found, args, name);
+      h.log(7, `insmod ${name}`);
     },
     remove: async (req) => {
       const { name: given } = req.unpack({ name: str });
@@ -50,18 +61,37 @@ export async function serveModule(h: Flux, host: ModuleHost, tracer: Tracer, now
   });
 }
 
-/** A built-in module by name, or the default export of a file. Throws FluxError ENOENT. */
-async function findModule(path: string): Promise<{ definition: ModuleDefinition; from: string }> {
+type Found = { readonly name: string; readonly path: string; readonly definition: ModuleDefinition } | ({ readonly name: string } & LoaderProgram);
+
+/** A built-in module by name, the default export of a file, or a file for a loader. Throws FluxError ENOENT, EINVAL. */
+async function findModule(path: string, loader: string | undefined): Promise<Found> {
   if (!path.includes("/")) {
+    if (loader !== undefined) throw new FluxError(errno.EINVAL, "module loader may only be specified with module path");
     const definition = await loadBuiltin(path);
-    if (definition === undefined) throw new FluxError(errno.ENOENT, "module not found");
-    return { definition, from: path };
+    if (definition !== undefined) return { name: path, path, definition };
+    const file = inSearchPath(path);
+    if (file === undefined) throw new FluxError(errno.ENOENT, "module not found in search path");
+    return findFile(file, undefined);
   }
   // flux-module(1) passes a full path; a stock name such as /usr/lib/flux/modules/cron.so means ours.
-  const builtin = await loadBuiltin(basename(path).replace(/\.(so|py)$/, ""));
-  if (builtin !== undefined && !/\.[jt]s$/.test(path)) return { definition: builtin, from: builtin.name };
+  const name = basename(path).replace(/\..*$/, "");
+  const builtin = loader === undefined && !SCRIPT.test(path) ? await loadBuiltin(name) : undefined;
+  if (builtin !== undefined) return { name, path: name, definition: builtin };
   if (!isAbsolute(path) || !existsSync(path)) throw new FluxError(errno.ENOENT, "module not found");
-  return { definition: await importModule(path), from: path };
+  return findFile(path, loader);
+}
+
+async function findFile(path: string, given: string | undefined): Promise<Found> {
+  const loader = given ?? LOADERS.find(({ suffix }) => suffix.test(path))?.loader;
+  if (loader !== undefined) return { name: basename(path).replace(/\..*$/, ""), path, loader };
+  const definition = await importModule(path);
+  return { name: definition.name, path, definition };
+}
+
+/** A file of that name in a directory of FLUX_MODULE_PATH. */
+function inSearchPath(name: string): string | undefined {
+  const directories = (process.env["FLUX_MODULE_PATH"] ?? "").split(delimiter).filter((directory) => isAbsolute(directory));
+  return directories.flatMap((directory) => SUFFIXES.map((suffix) => join(directory, name + suffix))).find((path) => existsSync(path));
 }
 
 let version = 0;

@@ -166,7 +166,7 @@ describe("guests", () => {
     const asGuest = async (topic: string, payload: JsonObject): Promise<unknown> => {
       const { requestMessage } = await import("../../../src/message/message.ts");
       const { promise, resolve } = Promise.withResolvers<unknown>();
-      rig.cluster.brokers[0]?.router.addEndpoint({ id: "guest", name: "guest", ...guest, failed: () => undefined, send: (m) => resolve(m.errnum) });
+      rig.cluster.brokers[0]?.router.addEndpoint({ id: "guest", name: "guest", mayVanish: true, ...guest, failed: () => undefined, send: (m) => resolve(m.errnum) });
       const message = requestMessage(topic, payload);
       Object.assign(message, guest);
       rig.cluster.brokers[0]?.router.fromEndpoint("guest", message);

@@ -1,0 +1,50 @@
+// Modules in processes of their own: a loader meets the broker over a real socket.
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Flux } from "../../src/client/flux.ts";
+import { errno } from "../../src/message/errno.ts";
+import { type Cluster, startCluster } from "../support/cluster.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "module-process-"));
+const loader = join(directory, "loader");
+let cluster: Cluster;
+let h: Flux;
+
+beforeAll(async () => {
+  writeFileSync(loader, `#!/bin/sh\nexec ${process.execPath} ${join(import.meta.dir, "module-loader.ts")} "$@"\n`, { mode: 0o755 });
+  cluster = await startCluster({ size: 1 });
+  h = cluster.open();
+});
+
+afterAll(async () => {
+  await cluster.stop();
+  rmSync(directory, { recursive: true });
+});
+
+const host = () => cluster.brokers[0]?.host as NonNullable<(typeof cluster.brokers)[0]>["host"];
+const load = (name: string, ...args: string[]): Promise<void> => host().loadProcess({ loader, path: "/some/file.x" }, args, name);
+
+test("it is welcomed, answers as a service, and goes when it is told to", async () => {
+  await load("probe", "a", "b");
+  expect(host().list()).toMatchObject([{ name: "probe", path: "/some/file.x", state: "running" }]);
+  expect(await h.rpc("probe.hello")).toMatchObject({ welcome: { name: "probe", args: ["a", "b"], conf: {} } });
+  await expect(load("probe")).rejects.toMatchObject({ errno: errno.EEXIST });
+  await host().remove("probe");
+  expect(host().list()).toEqual([]);
+  await expect(h.rpc("probe.hello")).rejects.toMatchObject({ errno: errno.ENOSYS });
+});
+
+test("what keeps it from running is the answer to the load", async () => {
+  await expect(load("probe", "refuse")).rejects.toMatchObject({ errno: errno.EEXIST });
+  await expect(load("probe", "silent")).rejects.toThrow(`loader (${loader}) exited with exit code 0 but did not report module status`);
+  expect(host().list()).toEqual([]);
+});
+
+test("when it dies, who waits for it is told, and its name is free", async () => {
+  await load("probe");
+  await expect(h.rpc("probe.die")).rejects.toMatchObject({ errno: errno.ENOSYS });
+  await load("probe");
+  await host().remove("probe");
+});
