@@ -1,5 +1,6 @@
 // flux version: of the commands, of the broker that $FLUX_URI names, and of flux-ts itself.
-// Scripts compare the first number with that of flux-core: it says whose commands and files these are.
+// Scripts compare these numbers with that of flux-core, and package managers look for the one of libflux-core: they say whose
+// commands, files and protocols these are.
 import { Flux } from "../client/flux.ts";
 import { FLUX_TS_VERSION, FLUX_VERSION } from "../version.ts";
 import { defineCommand } from "./command.ts";
@@ -12,7 +13,7 @@ export default defineCommand({
   summary: "print versions of the commands and the broker",
   usage: "",
   async run() {
-    print(`commands:    \t\t${FLUX_VERSION}`, `flux-ts:     \t\t${FLUX_TS_VERSION}`);
+    print(`commands:    \t\t${FLUX_VERSION}`, `libflux-core:\t\t${FLUX_VERSION}`, `flux-ts:     \t\t${FLUX_TS_VERSION}`);
     const uri = process.env["FLUX_URI"];
     if (uri !== undefined) {
       const h = await explain(`flux_open ${uri} failed`, Flux.open(), true);

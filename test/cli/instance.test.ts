@@ -219,7 +219,7 @@ test("env, version and the rest", async () => {
   expect(await flux("env", "nosuchprogram")).toEqual(failed("flux-env: execvp (nosuchprogram): No such file or directory"));
   const child = start(["env", "sh", "-c", "echo $$"]);
   expect(await collect(child)).toEqual(ok(`${child.pid}\n`));
-  expect((await flux("version")).out).toMatch(/^commands: {4}\t\t\d+\.\d+\.\d+\nflux-ts: .*\nbroker: {2}\t\t\d+\.\d+\.\d+\nFLUX_URI:\t\tlocal:/);
+  expect((await flux("version")).out).toMatch(/^commands: {4}\t\t\d+\.\d+\.\d+\nlibflux-core:\t\t\d+\.\d+\.\d+\nflux-ts: .*\nbroker: {2}\t\t\d+\.\d+\.\d+\nFLUX_URI:\t\tlocal:/);
   expect((await flux("help", "ping")).out).toStartWith("flux-ping(1)\n");
   expect((await flux("help", "flux-config-tbon(5)")).out).toStartWith("flux-config-tbon(5)\n");
   expect((await flux("help", "shell-plugins")).out).toStartWith("flux-shell-initrc(5)\n");
