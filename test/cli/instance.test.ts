@@ -104,6 +104,13 @@ test("kvs keeps bytes", async () => {
   expect(Buffer.compare(Buffer.from(await new Response(child.stdout).arrayBuffer()), bytes)).toBe(0);
 });
 
+test("kvs shows text as far as a NUL: C programs store the one that ends theirs", async () => {
+  await collect(start(["kvs", "put", "-r", "c.text=-"], "b\0"));
+  expect(await flux("kvs", "get", "c.text")).toEqual(ok("b\n"));
+  expect(await flux("kvs", "get", "--raw", "c.text")).toEqual(ok("b\0"));
+  expect(await flux("kvs", "dir", "c")).toEqual(ok("c.text = b\n"));
+});
+
 test("kvs links, roots and snapshots", async () => {
   await flux("kvs", "put", "l.x=1");
   expect(await flux("kvs", "link", "l.x", "l.y")).toEqual(ok(""));

@@ -7,7 +7,7 @@ import { defineCommand, flag, text, UsageError, value } from "../command.ts";
 import { explain, explained, withFlux } from "../connect.ts";
 import { integer } from "../options.ts";
 import { print, windowWidth, printError } from "../output.ts";
-import { dirEntries, lookup, namespaceOption, type Place, READDIR, TREEOBJ, valueBytes } from "./request.ts";
+import { dirEntries, lookup, namespaceOption, type Place, READDIR, TREEOBJ, untilNul, valueBytes } from "./request.ts";
 
 /** Values asked for at once. */
 const LOOKUPS_MAX = 256;
@@ -79,7 +79,7 @@ async function printEntry(h: Flux, key: string, entry: JsonObject, found: Buffer
     if (found === undefined || Buffer.isBuffer(found) || dirEntries(found).length === 0) return print(`${key}.`);
     return printDir(h, key, found, how);
   }
-  print(Buffer.isBuffer(found) ? cut(`${key} = ${found.toString()}`, how.width) : key);
+  print(Buffer.isBuffer(found) ? cut(`${key} = ${untilNul(found).toString()}`, how.width) : key);
 }
 
 export const symlinkData = fields({ target: str, namespace: opt(str) });

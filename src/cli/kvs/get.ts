@@ -12,6 +12,7 @@ import {
   STREAM,
   TREEOBJ,
   treeobjText,
+  untilNul,
   valueBytes,
   WAITCREATE,
   WATCH,
@@ -102,7 +103,7 @@ function flagsOf(options: GetOptions): number {
 function show(key: string, treeobj: JsonObject, options: GetOptions): void {
   const label = options.label ? `${key}=` : "";
   if (options.treeobj) return write(`${label}${treeobjText(treeobj)}\n`);
-  const bytes = valueBytes(treeobj);
+  const bytes = options.raw ? valueBytes(treeobj) : untilNul(valueBytes(treeobj));
   // An empty value is nothing at all, not an empty line.
   const end = options.raw || options.stream || bytes.length === 0 ? "" : "\n";
   write(Buffer.concat([Buffer.from(label), bytes, Buffer.from(end)]));

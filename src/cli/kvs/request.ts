@@ -76,6 +76,12 @@ export function watch(h: Flux, key: string, flags: number, place: Place): Stream
   return h.stream("kvs-watch.lookup", lookupRequest(key, flags, place));
 }
 
+/** A value as text: programs in C store the NUL that ends theirs, and read no further than one. */
+export function untilNul(bytes: Buffer): Buffer {
+  const end = bytes.indexOf(0);
+  return end < 0 ? bytes : bytes.subarray(0, end);
+}
+
 /** The bytes of a val. */
 export function valueBytes(treeobj: JsonObject): Buffer {
   return Buffer.from(unpack(treeobj, { data: str }).data, "base64");
