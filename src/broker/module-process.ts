@@ -178,9 +178,10 @@ export class ModuleProcess {
   /** What is wrong with an end that the module has not spoken of. */
   #unsaid(status: number): FluxError | undefined {
     const { loader } = this.#options;
-    const signal = termSignal(status);
+    const code = exitCode(status) ?? 0;
+    // `flux` stands between us and the loader, and ends as a shell does.
+    const signal = termSignal(status) ?? (code > 128 ? code - 128 : undefined);
     if (signal !== undefined) return new FluxError(errno.EINVAL, `loader (${loader}) killed by ${describeSignal(signal)}`);
-    const code = exitCode(status);
     if (code !== 0) return new FluxError(errno.EINVAL, `loader (${loader}) exited with exit code ${code}`);
     return this.#exited ? undefined : new FluxError(errno.EINVAL, `loader (${loader}) exited with exit code 0 but did not report module status`);
   }

@@ -131,7 +131,7 @@ export class Router {
     if (state === undefined) return;
     this.#endpoints.delete(id);
     for (const service of state.services) this.#services.delete(service);
-    const gone = new FluxError(errno.ENOSYS, "the service has ended");
+    const gone = state.endpoint.module === undefined ? new FluxError(errno.ENOSYS, "the service has ended") : new FluxError(errno.EHOSTUNREACH, "module disconnect");
     for (const request of state.tracker?.takeAll() ?? []) this.#routeError(request, gone);
     for (const disconnect of state.used.disconnects(id, state.endpoint, state.services)) this.#routeRequest(disconnect);
   }

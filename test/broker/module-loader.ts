@@ -31,6 +31,7 @@ function begin({ payload }: Message): void {
   welcome = { ...payload, attrs: undefined };
   const [how] = payload["args"] as string[];
   if (how === "silent") process.exit(0);
+  if (how === "crash") process.kill(process.pid, "SIGSEGV");
   if (how === "refuse") return void exit(constants.errno.EEXIST);
   status({ status: 1 });
 }

@@ -39,12 +39,13 @@ test("it is welcomed, answers as a service, and goes when it is told to", async 
 test("what keeps it from running is the answer to the load", async () => {
   await expect(load("probe", "refuse")).rejects.toMatchObject({ errno: errno.EEXIST });
   await expect(load("probe", "silent")).rejects.toThrow(`loader (${loader}) exited with exit code 0 but did not report module status`);
+  await expect(load("probe", "crash")).rejects.toThrow(`loader (${loader}) killed by Segmentation fault`);
   expect(host().list()).toEqual([]);
 });
 
 test("when it dies, who waits for it is told, and its name is free", async () => {
   await load("probe");
-  await expect(h.rpc("probe.die")).rejects.toMatchObject({ errno: errno.ENOSYS });
+  await expect(h.rpc("probe.die")).rejects.toMatchObject({ errno: errno.EHOSTUNREACH });
   await load("probe");
   await host().remove("probe");
 });
