@@ -152,6 +152,11 @@ test("kvs eventlogs", async () => {
   expect(await flux("kvs", "eventlog", "wait-event", "-v", "log", "two")).toEqual(ok('1.500000 one k="v"\n2.000000 two\n'));
   expect(await flux("kvs", "eventlog", "wait-event", "-t", "0.1", "log", "never")).toEqual(failed("flux-kvs: wait-event timeout on event 'never'"));
   expect(await flux("kvs", "eventlog", "wait-event", "nolog", "x")).toEqual(failed("flux-kvs: eventlog path nolog not found"));
+  await flux("kvs", "put", "nolog=foo");
+  for (const how of [["get"], ["get", "--watch"], ["wait-event"]]) {
+    const { err, code } = await flux("kvs", "eventlog", ...how, "nolog", ...(how[0] === "get" ? [] : ["x"]));
+    expect([err, code]).toEqual(['flux-kvs: invalid eventlog entry "foo": the last entry does not end in a newline\n', 1]);
+  }
 });
 
 test("events reach their subscriber", async () => {

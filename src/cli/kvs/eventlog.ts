@@ -106,8 +106,11 @@ const get = defineCommand({
 
 async function* entries(answers: Stream): AsyncGenerator<EventlogEntry> {
   const parser = new EventlogParser();
-  for await (const answer of answers) yield* parser.push(valueBytes(unpack(answer, { val: obj }).val));
-  parser.end();
+  for await (const answer of answers) {
+    yield* parser.push(valueBytes(unpack(answer, { val: obj }).val));
+    // Entries are appended whole: the rest of one will not come, and to wait for it would be for ever.
+    parser.end();
+  }
 }
 
 interface WaitOptions {
