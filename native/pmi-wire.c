@@ -277,15 +277,18 @@ void pmi_wire_abort (int exit_code, const char *message)
     char line[PMI_WIRE_LINE_MAX];
     const char *text = message ? message : "";
 
-    if (*text)
-        fprintf (stderr, "%s%s", text, text[strlen (text) - 1] == '\n' ? "" : "\n");
     if (pmi_wire.initialized && pmi_wire.fd >= 0) {
         /* The message is the rest of the line. */
         snprintf (line, sizeof (line) - 1, "cmd=abort exitcode=%d%s%.1024s", exit_code, *text ? " error_msg=" : "", text);
-        line[strcspn (line, "\n")] = '\0';
+        for (char *at = line; *at; at++)
+            if (*at == '\n')
+                *at = ' ';
         strcat (line, "\n");
-        (void)write_all (line, strlen (line));
+        if (write_all (line, strlen (line)) == 0)
+            exit (exit_code);
     }
+    /* Nobody is there to pass it on. */
+    fprintf (stderr, "PMI_Abort: (%d) %s\n", pmi_wire.initialized ? pmi_wire.rank : -1, text);
     exit (exit_code);
 }
 

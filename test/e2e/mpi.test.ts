@@ -1,32 +1,59 @@
-// MPICH's programs as our jobs: 1 to 32 ranks on 1 to 4 brokers; abort; spawn.
+// Programs of MPICH (PMI-1 on PMI_FD) and of Open MPI 4 (which loads libpmi.so) as our jobs: 1 to 32 ranks on 1 to 4 brokers; abort; spawn.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { lacks } from "../support/needs.ts";
-import { type Instance, run, startInstance } from "./flux.ts";
+import { FLUX, type Instance, run, startInstance } from "./flux.ts";
 
-const isWithout = lacks("libmpich-dev");
+interface Implementation {
+  readonly name: string;
+  readonly isWithout: boolean;
+  readonly compiler: string;
+  /** What a program's own MPI says and what it gives the server as reason when rank 1 aborts with code 7. */
+  readonly aborts: string;
+  readonly reason: string;
+  /** Ranks that hear of it when one cannot spawn: with Open MPI, the others wait for what never comes. */
+  readonly spawners: number;
+}
+
+const IMPLEMENTATIONS: readonly Implementation[] = [
+  { name: "MPICH", isWithout: lacks("libmpich-dev"), compiler: "mpicc.mpich", aborts: "application called MPI_Abort(MPI_COMM_WORLD, 7)", reason: "aborted", spawners: 2 },
+  {
+    name: "Open MPI",
+    isWithout: lacks("libopenmpi-dev") || !existsSync(join(FLUX, "../lib/libpmi.so")),
+    compiler: "mpicc.openmpi",
+    aborts: "MPI_ABORT was invoked on rank 1 in communicator MPI_COMM_WORLD\nwith errorcode 7.",
+    reason: "N/A",
+    spawners: 1,
+  },
+];
 const folder = mkdtempSync(join(tmpdir(), "mpi-e2e-"));
-const program = join(folder, "programs");
 
 let instance: Instance;
 beforeAll(async () => {
-  if (isWithout) return;
-  const { code, stderr } = await run(["mpicc.mpich", "-o", program, join(import.meta.dir, "mpi/programs.c")]);
-  if (code !== 0) throw new Error(`mpicc failed: ${stderr}`);
   instance = await startInstance(4);
 });
 afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
-  if (!isWithout) await instance.stop();
+  await instance.stop();
 });
 
-/** More ranks than cores: by the number of each node's tasks. */
-const job = (nodes: number, ranks: number, ...words: string[]) =>
-  instance.flux(["run", `--nodes=${nodes}`, `--tasks-per-node=${ranks / nodes}`, program, ...words]);
+for (const { name, isWithout, compiler, aborts, reason, spawners } of IMPLEMENTATIONS) {
+  describe.skipIf(isWithout)(`a program of ${name}`, () => programsOf(compiler, aborts, reason, spawners));
+}
 
-describe.skipIf(isWithout)("an MPI program", () => {
+function programsOf(compiler: string, aborts: string, reason: string, spawners: number): void {
+  const program = join(folder, compiler);
+  /** More ranks than cores: by the number of each node's tasks. */
+  const job = (nodes: number, ranks: number, ...words: string[]) =>
+    instance.flux(["run", `--nodes=${nodes}`, `--tasks-per-node=${ranks / nodes}`, program, ...words]);
+
+  beforeAll(async () => {
+    const { code, stderr } = await run([compiler, "-o", program, join(import.meta.dir, "mpi/programs.c")]);
+    if (code !== 0) throw new Error(`${compiler} failed: ${stderr}`);
+  });
+
   test.each([
     [1, 1],
     [1, 2],
@@ -46,8 +73,8 @@ describe.skipIf(isWithout)("an MPI program", () => {
 
   test("aborts: an exception says so, all tasks end", async () => {
     const { stderr, code } = await job(2, 2, "abort", "7");
-    expect(stderr).toMatch(/job\.exception \S+ type=exec severity=0 PMI_Abort: aborted\n/);
-    expect(stderr).toContain("application called MPI_Abort(MPI_COMM_WORLD, 7)");
+    expect(stderr).toMatch(new RegExp(`job\\.exception \\S+ type=exec severity=0 PMI_Abort: ${reason}\n`));
+    expect(stderr).toContain(aborts);
     expect(code).toBe(143);
     expect((await instance.flux(["jobs", "-a", "-c1", "-no", "{result} {exception.type}"])).stdout).toBe("FAILED exec\n");
   });
@@ -57,16 +84,18 @@ describe.skipIf(isWithout)("an MPI program", () => {
   });
 
   test("may not spawn, and is told", async () => {
-    expect((await job(1, 2, "spawn")).stdout).toBe("spawn refused\nspawn refused\n");
+    expect((await job(1, spawners, "spawn")).stdout).toBe("spawn refused\n".repeat(spawners));
   });
+}
 
-  test("knows which ranks share a node, however they are placed", async () => {
+describe("a job's tasks", () => {
+  test("know which ranks share a node, however they are placed", async () => {
     const mapping = (taskmap: string) => instance.flux(["run", "-N2", "--tasks-per-node=2", `--taskmap=${taskmap}`, "flux", "pmi", "get", "PMI_process_mapping", "flux.taskmap"]);
     expect((await mapping("block")).stdout).toBe("(vector,(0,2,2))\n{\"version\":1,\"map\":[[0,2,2,1]]}\n");
     expect((await mapping("cyclic")).stdout).toBe("(vector,(0,2,1),(0,2,1))\n{\"version\":1,\"map\":[[0,2,1,2]]}\n");
   });
 
-  test("flux pmi runs as a job", async () => {
+  test("run flux pmi", async () => {
     const { stdout } = await instance.flux(["run", "-N4", "--tasks-per-node=2", "flux", "pmi", "exchange", "--count=3"]);
     expect(stdout).toMatch(/^(\S+: completed pmi exchange on 8 tasks in \d+\.\d{3}s\.\n){3}$/);
   });

@@ -7,6 +7,7 @@ export const PYTHON = process.env["PYTHON"] ?? "/usr/bin/python3";
 const NEEDS = {
   "python3-zmq": () => succeeds(PYTHON, "-c", "import zmq; assert zmq.has('curve')"),
   "libmpich-dev": () => Bun.which("mpicc.mpich") !== null,
+  "libopenmpi-dev": () => Bun.which("mpicc.openmpi") !== null,
   mpich: () => Bun.which("mpiexec.hydra") !== null,
   slurmctld: () => found("slurmctld"),
   slurmd: () => found("slurmd"),

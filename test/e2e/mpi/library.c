@@ -39,7 +39,7 @@ int main (int argc, char **argv)
     MUST (PMI_KVS_Get_my_name (name, sizeof (name)));
     MUST (PMI_KVS_Get_value_length_max (&longest));
     if (argc > 1 && strcmp (argv[1], "abort") == 0) {
-        if (rank == 1)
+        if (rank == size - 1)
             PMI_Abort (7, "told to abort");
         PMI_Barrier ();
         return 0;
