@@ -4,8 +4,7 @@
 //
 // Nothing else in src/broker makes a part of another file's.
 import { randomUUID } from "node:crypto";
-import { Flux } from "../client/flux.ts";
-import { parseJobId } from "../formats/fluid.ts";
+import type { Flux } from "../client/flux.ts";
 import { Hostlist } from "../formats/hostlist.ts";
 import type { JsonObject } from "../formats/json.ts";
 import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
@@ -19,7 +18,6 @@ import { SOCKET_PATH_MAX_BYTES } from "../os/socket-path.ts";
 import { writeStderr } from "../os/stderr.ts";
 import { removeDirectory } from "../os/tmpdir.ts";
 import { parseDuration } from "../formats/fsd.ts";
-import { remoteUri } from "../formats/uri.ts";
 import { setReceiverErrorHandler } from "../transport/memory.ts";
 import { encodeZ85, generateKeypair, type Keypair } from "../transport/zmtp/mod.ts";
 import { FLUX_VERSION } from "../version.ts";
@@ -40,6 +38,7 @@ import type { BrokerOptions } from "./options.ts";
 import type { Card } from "./overlay/card.ts";
 import { Overlay } from "./overlay/overlay.ts";
 import { childrenOf, parentOf, parseTopology, type Topology } from "./overlay/topology.ts";
+import { tellParent } from "./parent.ts";
 import { initialProgram, Programs, shellCommand } from "./programs.ts";
 import { EARLY_MODULES, loadBuiltin, usualModules } from "./registry.ts";
 import { Router } from "./router.ts";
@@ -357,16 +356,11 @@ class Broker {
     const modules = Promise.allSettled(usualModules(rank).map((name) => loadBuiltin(name)));
     await this.#wireUp();
     await modules;
-    if (rank === 0) this.#tellParent();
-  }
-
-  /** The enclosing instance keeps with our job where we can be reached: `flux uri`, `flux proxy` and `flux jobs -R` read it there. */
-  #tellParent(): void {
-    const [parent, jobid] = [this.#attrs.get("parent-uri"), this.#attrs.get("jobid")];
-    if (parent === undefined || jobid === undefined) return;
-    postUri(parent, jobid, this.#attrs.require("local-uri"), this.#attrs.require("hostname")).catch((err: unknown) => {
-      this.#log.write(3, `job-manager.memo uri: ${toFluxError(err).message}`);
-    });
+    if (rank === 0) {
+      tellParent(this.#attrs).catch((err: unknown) => {
+        this.#log.write(3, `the enclosing instance could not be told of this one: ${toFluxError(err).message}`);
+      });
+    }
   }
 
   async #serve(): Promise<void> {
@@ -485,15 +479,6 @@ class Broker {
     await this.#overlay.close();
     this.#local?.close();
     this.#h.close();
-  }
-}
-
-async function postUri(parent: string, jobid: string, localUri: string, host: string): Promise<void> {
-  const h = await Flux.open(parent);
-  try {
-    await h.rpc("job-manager.memo", { id: parseJobId(jobid), volatile: false, memo: { uri: remoteUri(localUri, host) } }, { nodeid: 0 });
-  } finally {
-    h.close();
   }
 }
 

@@ -78,6 +78,7 @@ export function setupAttributes(attrs: Attributes, facts: Facts): void {
   attrs.setDefault("broker.boot-method", boot.method);
   attrs.set("broker.mapping", mappingText(boot));
   attrs.setDefault("broker.critical-ranks", criticalRanks(topology).toString());
+  checkCriticalRanks(attrs.require("broker.critical-ranks"), size);
   attrs.setDefault("broker.quorum", String(size));
   attrs.set("instance-level", String(boot.instanceLevel));
   attrs.set("parent-uri", isJob ? enclosing.uri : undefined);
@@ -98,6 +99,19 @@ function criticalRanks(topology: Topology): IdSet {
   const ranks = IdSet.of(0);
   for (let rank = 1; rank < topology.size; rank++) if (childrenOf(topology, rank).length > 0) ranks.add(rank);
   return ranks;
+}
+
+function checkCriticalRanks(text: string, size: number): void {
+  const last = lastOf(text);
+  if (last === undefined || last >= size) throw new FluxError(errno.EINVAL, `invalid value for broker.critical-ranks='${text}': ranks of this instance are 0 to ${size - 1}`);
+}
+
+function lastOf(text: string): number | undefined {
+  try {
+    return IdSet.parse(text).last;
+  } catch {
+    return undefined; // it is no set
+  }
 }
 
 /** One broker a node when the launcher does not say where they are. */

@@ -32,6 +32,11 @@ async function background(...options: string[]): Promise<{ id: string; [Symbol.a
   };
 }
 
+/** The process that started another. */
+function parentOf(pid: number): number {
+  return Number(/^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+}
+
 /** Submits a batch job and waits for its end. */
 async function batch(...args: string[]): Promise<string> {
   const { stdout, stderr } = await flux("batch", ...args);
@@ -164,6 +169,27 @@ describe("an instance in the background", () => {
     expect(extended[2]).toContain(`${job} `);
     expect(extended[2]).toEndWith("└── sleep");
     expect((await flux("uri", `${id}/${job}`)).stderr).toBe(`flux-uri: ERROR: URI not found for job ${job}\n`);
+  });
+
+  test("outlives a node that has none of its critical brokers", async () => {
+    await using nested = await background("-N4", "--broker-opts=-Stbon.topo=kary:2");
+    const { id } = nested;
+    expect((await flux("proxy", id, "flux", "getattr", "broker.critical-ranks")).stdout).toBe("0-1\n");
+    const pid = Number((await flux("proxy", id, "flux", "exec", "-r3", "flux", "getattr", "broker.pid")).stdout);
+    const rundir = (await flux("proxy", id, "flux", "exec", "-r3", "flux", "getattr", "rundir")).stdout.trim();
+    process.kill(parentOf(pid), "SIGKILL");
+    const told = await flux("job", "wait-event", "--timeout=30", "--match-context=severity=2", id, "exception");
+    expect(told.stdout).toContain('type="node-failure"');
+    // Its own scheduler knows, too.
+    await flux("proxy", id, "flux", "overlay", "status", "--timeout=30s", "--wait=degraded");
+    expect((await flux("proxy", id, "flux", "run", "-N3", "--label-io", "echo", "alive")).stdout.split("\n").sort()).toEqual(["", "0: alive", "1: alive", "2: alive"]);
+    expect((await flux("jobs", "-no", "{state}", id)).stdout).toBe("RUN\n");
+    rmSync(rundir, { recursive: true, force: true }); // what was killed with its shell could not do it
+  });
+
+  test("refuses critical ranks that it has not", async () => {
+    const { stderr, code } = await flux("alloc", "-n1", "--broker-opts=-Sbroker.critical-ranks=0-3", "true");
+    expect([stderr, code]).toEqual([expect.stringContaining("invalid value for broker.critical-ranks='0-3'"), 1]);
   });
 
   test("proxy tells its command when the instance has ended", async () => {
