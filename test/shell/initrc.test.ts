@@ -204,3 +204,11 @@ test("a hook that never returns is ended with its job", async () => {
   await job.done;
   expect(job.status()).not.toBe(0);
 });
+
+test("a file that never returns is ended by the time limit", async () => {
+  const spec = jobspec(["true"], { shell: { userrc: rc("await new Promise(() => undefined);") } });
+  const job = lab.submit(spec, [0], { expiration: Date.now() / 1000 + 0.3 });
+  await job.done;
+  expect(job.responses.find((r) => r.type === "exception")?.data).toEqual({ severity: 0, type: "timeout", note: "resource allocation expired" });
+  expect(job.status()).not.toBe(0);
+});

@@ -141,6 +141,8 @@ export async function beginJob(job: ActiveJob): Promise<void> {
   postEvent(job, "init");
   postEvent(job, "starting");
   job.started = true;
+  // A shell that hangs before its tasks run must not outlast the time limit.
+  setExpiration(job);
   job.execution.start();
 }
 
@@ -151,7 +153,6 @@ export function postEvent(job: ActiveJob, name: string, context?: JsonObject): v
 
 /** Everything runs. */
 export function jobStarted(job: ActiveJob): void {
-  setExpiration(job);
   job.running = true;
   job.guest.open();
   respond(job, job.reattach ? "reattached" : "start", {});
@@ -318,7 +319,7 @@ const SIGALRM = 14;
 export function updateExpiration(job: ActiveJob, expiration: number): void {
   if (!(expiration >= 0)) throw new FluxError(errno.EINVAL, `invalid expiration ${expiration}`);
   job.expirationTime = expiration;
-  if (job.running) setExpiration(job);
+  if (job.started) setExpiration(job);
   job.execution.expiration?.(expiration);
 }
 
