@@ -1,7 +1,7 @@
 // flux cancel: cancel pending and running jobs.
 import type { Flux } from "../client/flux.ts";
 import { ACTIVE, cancelJob, STATE } from "../client/jobs.ts";
-import { parseJobId, type JobId } from "../formats/fluid.ts";
+import type { JobId } from "../formats/fluid.ts";
 import { FluxError } from "../message/errno.ts";
 import { int, unpack } from "../message/unpack.ts";
 import { defineCommand, flag, type OptionValues, text, UsageError } from "./command.ts";
@@ -9,6 +9,7 @@ import { withFlux } from "./connect.ts";
 import { showJobId } from "./job-id.ts";
 import { parseUser } from "./job-list.ts";
 import { parseStates } from "./job/info.ts";
+import { jobIdArgument } from "./job-argument.ts";
 import { writeError } from "./output.ts";
 
 const OPTIONS = {
@@ -32,7 +33,7 @@ Examples:
   flux cancel --all --states=pending`,
   options: OPTIONS,
   async run({ options, args }) {
-    const ids = args.map(jobIdOrUsage);
+    const ids = args.map((word) => jobIdArgument(word, "cancel", "[OPTIONS] [JOBID...]", "JOBID..."));
     const selected = options.all || options.user !== undefined || options.states !== undefined;
     if (ids.length > 0 && selected) throw new UsageError("Do not specify a list of jobids with --all,--user,--states options");
     if (ids.length === 0 && !selected) throw new UsageError("No target jobs were provided");
@@ -55,15 +56,6 @@ const jobs = (count: number): string => `${count} job${count === 1 ? "" : "s"}`;
 function announce(count: number): number {
   say(`Would cancel ${jobs(count)}`);
   return 0;
-}
-
-function jobIdOrUsage(word: string): JobId {
-  try {
-    return parseJobId(word);
-  } catch {
-    writeError(`usage: flux cancel [OPTIONS] [JOBID...]\nflux-cancel: error: argument JOBID...: invalid JobID value: '${word}'\n`);
-    throw new UsageError("", 2);
-  }
 }
 
 async function matchingJobs({ dryRun, user, states, message }: OptionValues<typeof OPTIONS>) {

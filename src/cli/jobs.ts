@@ -1,7 +1,7 @@
 // flux jobs: list jobs.
 import type { Flux } from "../client/flux.ts";
 import { resultName, STATE, USERID_ANY } from "../client/jobs.ts";
-import { parseJobId, type JobId } from "../formats/fluid.ts";
+import type { JobId } from "../formats/fluid.ts";
 import { decodeJsonObject, type Json } from "../formats/json.ts";
 import type { OutputFormat } from "../formats/outputformat.ts";
 import { defineCommand, flag, hidden, list, optional, type OptionValues, text, UsageError, value } from "./command.ts";
@@ -10,6 +10,7 @@ import { showJobId } from "./job-id.ts";
 import { findJobs, includeConstraint, type JobQuery, jobStats, listJobs, parseFilters, parseUser } from "./job-list.ts";
 import { attributesOf, jobJson, type JobRow, JOB_FIELDS, jobUri, toJobRow } from "./job-row.ts";
 import { integer } from "./options.ts";
+import { jobIdArgument } from "./job-argument.ts";
 import { print, wantsColor, windowWidth, writeError } from "./output.ts";
 import { JOB_FORMATS } from "./job-formats.ts";
 import { chooseFormat } from "./named-formats.ts";
@@ -61,7 +62,7 @@ Examples:
   options: OPTIONS,
   async run({ options, args }) {
     if (options.json && (options.stats || options.statsOnly)) throw new UsageError("--json incompatible with --stats or --stats-only");
-    const ids = args.map(jobIdOrUsage);
+    const ids = args.map((word) => jobIdArgument(word, "jobs", "[OPTIONS...] [JOBID ...]"));
     if (ids.length > 0 && hasFilters(options) && !options.recursive) warn("Filtering options ignored with jobid list");
     const format = await tableFormat(options);
     if (format === undefined) return 0;
@@ -88,15 +89,6 @@ Examples:
     });
   },
 });
-
-function jobIdOrUsage(word: string): JobId {
-  try {
-    return parseJobId(word);
-  } catch {
-    writeError(`usage: flux jobs [OPTIONS...] [JOBID ...]\nflux-jobs: error: argument JOBID: invalid JobID value: '${word}'\n`);
-    throw new UsageError("", 2);
-  }
-}
 
 function warn(message: string): void {
   writeError(`flux-jobs: WARNING: ${message}\n`);

@@ -12,6 +12,7 @@ import { openInstance } from "./instance-uri.ts";
 import { findJobs, type JobQuery, listJobs, parseFilters } from "./job-list.ts";
 import { attributesOf, JOB_FIELDS, type JobRow, jobUri, toJobRow } from "./job-row.ts";
 import { integer } from "./options.ts";
+import { jobIdArgument } from "./job-argument.ts";
 import { print, printError, windowWidth } from "./output.ts";
 import { parseTable } from "./table.ts";
 import { isTerminal } from "../os/terminal.ts";
@@ -72,7 +73,7 @@ Examples:
     if (args.length > 0 && filtered) printError("flux-pstree: WARNING: filtering options ignored with jobid list");
     const view = viewOf(options);
     const skipRoot = options.skipRoot === undefined ? view.details !== undefined || args.length > 0 : yes(options.skipRoot);
-    const asked = args.map((word) => ({ word, id: parseJobId(word) }));
+    const asked = args.map((word) => ({ word, id: jobIdArgument(word, "pstree", "[OPTIONS...] [JOBID ...]") }));
     return withFlux(async (h) => {
       const root = skipRoot ? { label: ".", prefix: "", copies: 1, children: [] } : nodeOf(await enclosingJob(h), view, true);
       root.children = await childrenOf(h, view, options, asked, skipRoot, 0);

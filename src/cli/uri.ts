@@ -1,9 +1,9 @@
 // flux uri: print where an instance is.
 import { Flux } from "../client/flux.ts";
 import { localUri, parseUri } from "../formats/uri.ts";
-import { defineCommand, flag, UsageError } from "./command.ts";
+import { defineCommand, flag, requireArguments, UsageError } from "./command.ts";
 import { asRemote, resolveInstance, SCHEMES } from "./instance-uri.ts";
-import { print, wrongUsage } from "./output.ts";
+import { print } from "./output.ts";
 
 export default defineCommand({
   name: "uri",
@@ -26,7 +26,8 @@ Examples:
   },
   async run({ options, args }) {
     const [target] = args;
-    if (target === undefined || args.length !== 1) throw wrongUsage("flux uri [OPTIONS...] TARGET");
+    requireArguments(target === undefined ? ["TARGET"] : [], "flux uri", "[OPTIONS...] TARGET");
+    if (target === undefined || args.length > 1) throw new UsageError(`unrecognized arguments: ${args.slice(1).join(" ")}`, 2);
     const uri = await resolveInstance(target, () => Flux.open(), { wait: options.wait });
     print(shownUri(uri, options.remote, options.local || process.env["FLUX_URI_RESOLVE_LOCAL"] !== undefined));
     return 0;

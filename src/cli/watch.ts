@@ -1,12 +1,12 @@
 // flux watch: show the output of many jobs as it comes.
-import { parseJobId, type JobId } from "../formats/fluid.ts";
-import { counter, defineCommand, flag, list as listOption, text, UsageError, value } from "./command.ts";
+import { counter, defineCommand, flag, list as listOption, text, value } from "./command.ts";
 import { withFlux } from "./connect.ts";
 import { findJobs, listJobs, parseFilters } from "./job-list.ts";
 import { createTerminalSink } from "./job-output.ts";
 import { createJobWatcher } from "./job-watcher.ts";
 import { parseMoment } from "./moment.ts";
 import { integer } from "./options.ts";
+import { jobIdArgument } from "./job-argument.ts";
 import { writeError } from "./output.ts";
 import { barWanted, startJobsBar } from "./progress.ts";
 
@@ -30,7 +30,7 @@ export default defineCommand({
     verbose: counter("-v, --verbose", "say how jobs end; twice: show events"),
   },
   async run({ options, args }) {
-    const ids = args.map(jobIdOrUsage);
+    const ids = args.map((word) => jobIdArgument(word, "watch", "[OPTIONS] [JOBID ...]"));
     const since_s = options.since === undefined ? undefined : parseMoment(options.since);
     const words = [...options.filter];
     if (options.active) words.push("pending,running");
@@ -69,12 +69,3 @@ export default defineCommand({
     });
   },
 });
-
-function jobIdOrUsage(word: string): JobId {
-  try {
-    return parseJobId(word);
-  } catch {
-    writeError(`usage: flux watch [OPTIONS] [JOBID ...]\nflux-watch: error: argument JOBID: invalid JobID value: '${word}'\n`);
-    throw new UsageError("", 2);
-  }
-}

@@ -201,6 +201,12 @@ describe("an instance in the background", () => {
     expect(code).toBe(9);
   });
 
+  test("wrong words of uri and pstree", async () => {
+    expect(await flux("uri")).toEqual({ stdout: "", stderr: "usage: flux uri [OPTIONS...] TARGET\nflux uri: error: the following arguments are required: TARGET\n", code: 2 });
+    expect(await flux("uri", "/", "x")).toEqual({ stdout: "", stderr: expect.stringContaining("unrecognized arguments: x"), code: 2 });
+    expect(await flux("pstree", "nosuch")).toEqual({ stdout: "", stderr: expect.stringContaining("argument JOBID: invalid JobID value: 'nosuch'"), code: 2 });
+  });
+
   test("uri: what can't be found", async () => {
     expect((await flux("uri", "12345")).stderr).toBe("flux-uri: ERROR: jobid 12345 not found\n");
     expect((await flux("uri", "nosuch:foo")).stderr).toBe("flux-uri: ERROR: No plugin for URI scheme nosuch\n");
