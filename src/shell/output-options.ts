@@ -6,8 +6,8 @@
 import { parseDuration } from "../formats/fsd.ts";
 import type { Json } from "../formats/json.ts";
 import { parseSize } from "../formats/size.ts";
-import { objectOf } from "./job.ts";
 import { LOG } from "./log.ts";
+import { partsOf } from "./parts.ts";
 import { type Shell, ShellExit } from "./shell.ts";
 import { isPerTask } from "./template.ts";
 
@@ -39,9 +39,9 @@ const CLIENT_LWM = 100;
 const CLIENT_HWM = 1000;
 
 export function outputOptions(shell: Shell): OutputOptions {
-  const option = objectOf(shell.option("output"));
-  const stdout = streamOptions(shell, option["stdout"], { path: undefined, perTask: false, label: false, lineBuffered: true });
-  const stderr = streamOptions(shell, option["stderr"], { ...stdout, lineBuffered: false });
+  const option = partsOf(shell.option("output"), "output", "output.mode=append");
+  const stdout = streamOptions(shell, "stdout", option["stdout"], { path: undefined, perTask: false, label: false, lineBuffered: true });
+  const stderr = streamOptions(shell, "stderr", option["stderr"], { ...stdout, lineBuffered: false });
   const batch_ms = batchTimeout_ms(option["batch-timeout"], "output", BATCH_MS);
   return { append: isAppend(shell, option["mode"]), stdout, stderr, ...limitOf(shell, option["limit"]), batch_ms, ...watermarks(option["client"]) };
 }
@@ -64,25 +64,25 @@ function isAppend(shell: Shell, mode: Json | undefined): boolean {
 }
 
 function watermarks(client: Json | undefined): { lwm: number; hwm: number } {
-  const { lwm = CLIENT_LWM, hwm = CLIENT_HWM } = objectOf(client);
+  const { lwm = CLIENT_LWM, hwm = CLIENT_HWM } = partsOf(client, "output.client", "output.client.hwm=1000");
   if (!Number.isInteger(lwm) || !Number.isInteger(hwm) || Number(lwm) < 0 || Number(lwm) >= Number(hwm)) throw new ShellExit(1, "invalid client.lwm and/or client.hwm specified");
   return { lwm: Number(lwm), hwm: Number(hwm) };
 }
 
-function streamOptions(shell: Shell, value: Json | undefined, inherited: StreamOptions): StreamOptions {
-  const option = objectOf(value);
+function streamOptions(shell: Shell, stream: "stdout" | "stderr", value: Json | undefined, inherited: StreamOptions): StreamOptions {
+  const option = partsOf(value, `output.${stream}`, `output.${stream}.path=FILE`);
   const type = option["type"];
   const path = type === "kvs" ? undefined : typeof option["path"] === "string" ? option["path"] : inherited.path;
   return {
     path,
     perTask: path !== undefined && isPerTask(path),
     label: typeof option["label"] === "boolean" ? option["label"] : inherited.label,
-    lineBuffered: lineBuffered(shell, option["buffer"], inherited.lineBuffered),
+    lineBuffered: lineBuffered(shell, stream, option["buffer"], inherited.lineBuffered),
   };
 }
 
-function lineBuffered(shell: Shell, buffer: Json | undefined, fallback: boolean): boolean {
-  const type = objectOf(buffer)["type"];
+function lineBuffered(shell: Shell, stream: "stdout" | "stderr", buffer: Json | undefined, fallback: boolean): boolean {
+  const type = partsOf(buffer, `output.${stream}.buffer`, `output.${stream}.buffer.type=none`)["type"];
   if (typeof type !== "string") return fallback;
   if (type.toLowerCase() === "none") return false;
   if (type.toLowerCase() !== "line") shell.log(LOG.error, `invalid buffer type specified: ${type}`, "output.config");

@@ -223,6 +223,26 @@ test("cpu-affinity=verbose says it, dry-run does not do it; sets are used again 
   expect(wrong.raised[0]?.["note"]).toBe("cpu-affinity: cpuset 0x0 contains no cores or is invalid");
 });
 
+test("cpu-affinity: CPUs that there are not bind nobody, what is no mode is told", async () => {
+  const far = await lab.run(["true"], { shell: { "cpu-affinity": "map:1000" } });
+  expect([far.status(), logs(far.id)]).toEqual([0, ["task 0: cpus 1000: there is none that it could run on. It is not bound to them"]]);
+  const number = await lab.run(["true"], { shell: { "cpu-affinity": 1 } });
+  expect([number.status(), logs(number.id)]).toEqual([0, ["invalid option: 1"]]);
+});
+
+test.each([
+  ["output", "foo", "invalid option output=foo: it has parts, such as output.mode=append"],
+  ["output", { stdout: 1 }, "invalid option output.stdout=1: it has parts, such as output.stdout.path=FILE"],
+  ["output", { stderr: { buffer: "none" } }, "invalid option output.stderr.buffer=none: it has parts, such as output.stderr.buffer.type=none"],
+  ["output", { client: 5 }, "invalid option output.client=5: it has parts, such as output.client.hwm=1000"],
+  ["input", 1, "invalid option input=1: it has parts, such as input.limit=1M"],
+  ["input", { stdin: "x" }, "invalid option input.stdin=x: it has parts, such as input.stdin.path=FILE"],
+  ["hwloc", 1, "invalid option hwloc=1: it has parts, such as hwloc.xmlfile"],
+] as [string, Json, string][])("option %s without its parts: %j", async (name, option, note) => {
+  const job = await lab.run(["true"], { shell: { [name]: option } });
+  expect([job.status(), job.raised.map((each) => each["note"])]).toEqual([1 << 8, [note]]);
+});
+
 test("gpu-affinity: all, shares, maps; more tasks than GPUs share them", async () => {
   const show = ["sh", "-c", "echo $CUDA_VISIBLE_DEVICES"];
   const withGpus = async (option: Json, gpus: string, ntasks: number): Promise<string[]> => {

@@ -86,6 +86,14 @@ test("interactive: attach, type, resize, detach, come back, and the end", async 
   expect(lab.output(job.id).stdout).toBe("");
 });
 
+test("interactive: what other tasks' terminals show is output, since nobody sees them", async () => {
+  const job = lab.submit(jobspec(["sh", "-c", "echo of $FLUX_TASK_RANK"], { ntasks: 2, shell: { pty: { interactive: 1, ranks: "all" } } }), [0]);
+  const reader = lab.h.stream(await terminalOf(job.id), { type: "attach", mode: "ro" });
+  expect(await until(reader, "of 0")).toBe("of 0\r\n");
+  await job.done;
+  expect(lab.output(job.id).stdout).toBe("of 1\r\n");
+});
+
 test("interactive: what was shown before anybody came is kept, and the end waits", async () => {
   const job = lab.submit(jobspec(["echo", "early"], { shell: { pty: { interactive: 1, capture: 1 } } }), [0]);
   const topic = await terminalOf(job.id);

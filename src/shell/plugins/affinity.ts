@@ -1,7 +1,7 @@
 // cpu-affinity: tasks run on the CPUs of the cores that R gives to this node.
 // Option: on (default), off, per-task, map:SET;SET…; before it "verbose," (says what is done) and "dry-run," (and doesn't do it).
 import { IdSet } from "../../formats/idset.ts";
-import { getAffinity } from "../../os/affinity.ts";
+import { getAffinity, withAffinity } from "../../os/affinity.ts";
 import { parseCpuset } from "../../os/hwloc-xml.ts";
 import { cpusOfCores } from "../../os/topology.ts";
 import { LOG } from "../log.ts";
@@ -37,6 +37,10 @@ export function affinityPlugin(): Plugin {
     taskInit(shell, task) {
       const cpus = perTask?.[task.localId];
       if (cpus === undefined) return;
+      if (binds && !canBind(cpus)) {
+        shell.log(LOG.warning, `task ${task.rank}: cpus ${IdSet.from(cpus).toString()}: there is none that it could run on. It is not bound to them`, "cpu-affinity");
+        return;
+      }
       if (binds) task.cpus = cpus;
       shell.log(talks ? LOG.notice : LOG.debug, `task ${task.rank}: cpus: ${IdSet.from(cpus).toString()}`, "cpu-affinity");
     },
@@ -52,7 +56,7 @@ function parse(shell: Shell): { mode: string; verbose: boolean; dryRun: boolean 
   const option = shell.option("cpu-affinity");
   let mode = "on";
   if (typeof option === "string") mode = option;
-  else if (option !== undefined) shell.log(LOG.warning, "cpu-affinity: invalid option: on", "cpu-affinity");
+  else if (option !== undefined) shell.log(LOG.warning, `invalid option: ${JSON.stringify(option)}`, "cpu-affinity");
   let verbose = false;
   let dryRun = false;
   for (;;) {
@@ -76,6 +80,15 @@ function cpusOf(shell: Shell, cores: readonly number[]): number[] | undefined {
 function sameAsOurs(cpus: readonly number[]): boolean {
   const ours = getAffinity();
   return ours.length === cpus.length && ours.every((cpu, i) => cpu === cpus[i]);
+}
+
+/** Only the kernel knows which CPUs a process could be given. */
+function canBind(cpus: readonly number[]): boolean {
+  try {
+    return withAffinity(cpus, () => true);
+  } catch {
+    return false; // EINVAL: it has none of them
+  }
 }
 
 /** The cores in equal shares; with more tasks than cores, tasks share one. */

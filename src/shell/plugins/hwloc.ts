@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { hwlocXml } from "../../os/hwloc.ts";
 import { cpusOfCores } from "../../os/topology.ts";
 import { formatError } from "../failure.ts";
-import { objectOf } from "../job.ts";
 import { LOG } from "../log.ts";
+import { partsOf } from "../parts.ts";
 import type { Plugin } from "../plugin.ts";
 import { type Shell, ShellExit } from "../shell.ts";
 
@@ -15,7 +15,7 @@ export function hwlocPlugin(): Plugin {
     name: "hwloc",
     // After cpu-affinity, which knows the CPUs.
     allReady(shell) {
-      const option = objectOf(shell.option("hwloc"));
+      const option = partsOf(shell.option("hwloc"), "hwloc", "hwloc.xmlfile");
       for (const [name, value] of Object.entries(option)) {
         const known = (name === "xmlfile" || name === "restrict") && (typeof value === "number" || typeof value === "boolean");
         if (!known) throw new ShellExit(1, `hwloc: failed to unpack hwloc options: hwloc.${name}`);

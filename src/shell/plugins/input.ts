@@ -7,9 +7,9 @@ import type { Json, JsonObject } from "../../formats/json.ts";
 import { formatSize, parseSize } from "../../formats/size.ts";
 import { decodeIo, type IoChunk, ioHeader, ioRedirect } from "../../formats/stdio.ts";
 import { errno, FluxError, isErrno, strerror, toFluxError } from "../../message/errno.ts";
-import { objectOf } from "../job.ts";
 import { LOG } from "../log.ts";
 import { batchTimeout_ms } from "../output-options.ts";
+import { partsOf } from "../parts.ts";
 import type { Plugin } from "../plugin.ts";
 import { type Shell, ShellExit } from "../shell.ts";
 import type { Task } from "../task.ts";
@@ -22,10 +22,10 @@ export function inputPlugin(output: Output): Plugin {
   return {
     name: "input",
     init(shell) {
-      const input = objectOf(shell.option("input"));
+      const input = partsOf(shell.option("input"), "input", "input.limit=1M");
       const limit_bytes = limitOf(input["limit"]);
       const batch_ms = batchTimeout_ms(input["batch-timeout"], "input", 0);
-      const option = objectOf(input["stdin"]);
+      const option = partsOf(input["stdin"], "input.stdin", "input.stdin.path=FILE");
       const type = option["type"] ?? (typeof option["path"] === "string" ? "file" : "service");
       if (type !== "service" && type !== "file") throw new ShellExit(1, `input.stdin.type=${JSON.stringify(type)} invalid`);
       if (type === "file") {

@@ -51,7 +51,7 @@ export function ptyPlugin(): Plugin {
       const session = sessions.get(task.rank);
       if (session === undefined || option === undefined) return;
       task.env["FLUX_TERMINUS_SESSION"] = String(task.rank);
-      session.prepare(task, option.capture);
+      session.prepare(task, captures(option, task.rank));
     },
     taskExit(_shell, task) {
       sessions.get(task.rank)?.exited(task.status ?? 0);
@@ -79,6 +79,11 @@ function ptyOption(shell: Shell): PtyOption | undefined {
     ranks.add(0);
   }
   return { ranks, capture, interactive };
+}
+
+/** Clients come to the first task's terminal: nobody would see what others show, unless it is output. */
+function captures({ capture }: PtyOption, rank: number): boolean {
+  return capture || rank !== 0;
 }
 
 function switchOf(given: JsonObject, name: string): boolean | undefined {
@@ -116,7 +121,8 @@ interface Session {
 }
 
 /** The terminal of one task, and who is attached to it. It holds the shell until its end is known to all of them. */
-function openSession(shell: Shell, rank: number, { capture, interactive }: PtyOption): Session {
+function openSession(shell: Shell, rank: number, option: PtyOption): Session {
+  const { interactive } = option;
   const release = shell.hold();
   const clients = new Map<string, PtyTerminalClient>();
   const unseen: Uint8Array[] = [];
@@ -127,7 +133,7 @@ function openSession(shell: Shell, rank: number, { capture, interactive }: PtyOp
   let status: number | undefined;
   let closed = false;
   // What is captured is not kept a second time, unless somebody will come.
-  const keeps = (interactive && rank === 0) || !capture;
+  const keeps = (interactive && rank === 0) || !captures(option, rank);
 
   const keep = (chunk: Uint8Array): void => {
     unseen.push(chunk);
@@ -204,7 +210,7 @@ function openSession(shell: Shell, rank: number, { capture, interactive }: PtyOp
   shell.serve(`terminus.${rank}`, handle);
 
   return {
-    prepare(task, captures) {
+    prepare(task, isCaptured) {
       task.spawn = ({ argv, env, cwd, cpus, rlimits, extraFds }) => {
         child = spawnPty({
           argv,
@@ -216,7 +222,7 @@ function openSession(shell: Shell, rank: number, { capture, interactive }: PtyOp
           size,
           onData(chunk) {
             const own = chunk.slice();
-            if (captures) task.onStdout(own);
+            if (isCaptured) task.onStdout(own);
             show(own);
           },
         });
