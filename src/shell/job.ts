@@ -50,14 +50,14 @@ export function parseJob(order: JsonObject, processEnv: Readonly<Record<string, 
   const environment = environmentOf(getAttribute(jobspec, "system.environment"));
   const command = jobspec.tasks[0]?.command ?? [];
   const counts = jobspecCounts(jobspec);
-  const perResource = objectOf(options["per-resource"]);
+  const perResource = options["per-resource"];
   const allNodes = jobNodes(R);
   const ppn =
-    typeof perResource["type"] === "string"
-      ? distributePerResource(allNodes, perResource["type"], typeof perResource["count"] === "number" ? perResource["count"] : 1)
+    perResource !== undefined
+      ? distributePerResource(allNodes, perResource)
       : distributeTasks(allNodes, counts.ntasks, counts.coresPerSlot);
   const taskmap = Taskmap.block(ppn);
-  const uneven = jobspec.version === 1 && !counts.exclusive && counts.nnodes > 1 && counts.nslots > taskmap.ntasks && perResource["type"] === undefined;
+  const uneven = jobspec.version === 1 && !counts.exclusive && counts.nnodes > 1 && counts.nslots > taskmap.ntasks && perResource === undefined;
   // What R has, which may be more than what was asked for.
   const gpusPerSlot = Math.floor(allNodes.reduce((sum, { gpus }) => sum + gpus.count, 0) / counts.nslots);
   const nodes = uneven

@@ -1,5 +1,6 @@
 // Layout: how many tasks of a job run on each of its nodes, before a taskmap option moves them around.
 import { FormatError } from "../formats/error.ts";
+import { isJsonObject, type Json } from "../formats/json.ts";
 import type { Rset } from "../formats/rset.ts";
 import { IdSet } from "../formats/idset.ts";
 
@@ -24,7 +25,7 @@ const TASKS_MAX = 1 << 22;
  * taken the dealing starts over: tasks share cores. Returns the number of tasks on each node.
  */
 export function distributeTasks(nodes: readonly JobNode[], ntasks: number, coresPerTask: number): number[] {
-  if (ntasks > TASKS_MAX) throw new FormatError("job", String(ntasks), `has more than ${TASKS_MAX} tasks`);
+  checkTotal(ntasks);
   if (nodes.length === 0) throw new FormatError("job", "", "has no nodes");
   const counts = nodes.map(() => 0);
   if (nodes.length === 1) return [ntasks];
@@ -53,11 +54,23 @@ function fill(nodes: readonly JobNode[], order: readonly number[], counts: numbe
   return dealt;
 }
 
-/** `perNode` tasks on each node, or `perCore` on each core. */
-export function distributePerResource(nodes: readonly JobNode[], type: string, count: number): number[] {
-  if (type === "node") return nodes.map(() => count);
-  if (type === "core") return nodes.map((node) => node.cores.count * count);
-  throw new FormatError("per-resource", type, "must be node or core");
+/** Shell option per-resource: `count` (1) tasks on each node, or on each core. Throws FormatError for what is something else. */
+export function distributePerResource(nodes: readonly JobNode[], option: Json): number[] {
+  if (!isJsonObject(option)) throw new FormatError("per-resource", textOf(option), "must have parts, such as per-resource.type=node");
+  const { type = "", count = 1 } = option;
+  if (type !== "node" && type !== "core") throw new FormatError("per-resource", textOf(type), "type must be node or core");
+  if (typeof count !== "number" || !Number.isInteger(count) || count < 1) throw new FormatError("per-resource", textOf(count), "count must be a number > 0");
+  const ppn = nodes.map((node) => (type === "node" ? count : node.cores.count * count));
+  checkTotal(ppn.reduce((sum, n) => sum + n, 0));
+  return ppn;
+}
+
+function checkTotal(ntasks: number): void {
+  if (ntasks > TASKS_MAX) throw new FormatError("job", String(ntasks), `has more than ${TASKS_MAX} tasks`);
+}
+
+function textOf(value: Json): string {
+  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
 /** At most `count` of the ids, lowest first. */

@@ -231,6 +231,18 @@ test("cpu-affinity: CPUs that there are not bind nobody, what is no mode is told
 });
 
 test.each([
+  ["node", 'invalid per-resource "node": must have parts, such as per-resource.type=node'],
+  [{ count: 2 }, 'invalid per-resource: type must be node or core'],
+  [{ type: "gpu" }, 'invalid per-resource "gpu": type must be node or core'],
+  [{ type: "node", count: 0 }, 'invalid per-resource "0": count must be a number > 0'],
+  [{ type: "core", count: "x" }, 'invalid per-resource "x": count must be a number > 0'],
+  [{ type: "core", count: 1e9 }, 'invalid job "2000000000": has more than 4194304 tasks'],
+] as [Json, string][])("per-resource=%j: %s", async (option, note) => {
+  const job = await lab.run(["true"], { shell: { "per-resource": option } });
+  expect([job.status(), job.raised.map((each) => each["note"])]).toEqual([1 << 8, [note]]);
+});
+
+test.each([
   ["output", "foo", "invalid option output=foo: it has parts, such as output.mode=append"],
   ["output", { stdout: 1 }, "invalid option output.stdout=1: it has parts, such as output.stdout.path=FILE"],
   ["output", { stderr: { buffer: "none" } }, "invalid option output.stderr.buffer=none: it has parts, such as output.stderr.buffer.type=none"],
