@@ -292,12 +292,14 @@ export class Rset {
     return result;
   }
 
-  /** Ranks, core and GPU ids numbered from zero, as a nested instance sees its allocation. */
+  /**
+   * Ranks and cores numbered from zero, as a nested instance sees its allocation: it is bound to its cores and knows no others. GPUs keep
+   * their ids, since nothing hides the others, and CUDA_VISIBLE_DEVICES means those of the host.
+   */
   remap(): Rset {
     return this.#rerank(new Map([...this.#ranks].map((rank, i) => [rank, i])), (node) => ({
       ...node,
       cores: fromZero(node.cores),
-      gpus: fromZero(node.gpus),
     }));
   }
 

@@ -1,7 +1,7 @@
 // Instances in instances: flux alloc, batch and run flux start, three levels deep; what finds them: uri, proxy, jobs -R, pstree.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Instance, startInstance } from "./flux.ts";
 
@@ -53,16 +53,6 @@ describe("flux alloc", () => {
     expect(code).toBe(3);
   });
 
-  test("cores are numbered as in the parent", async () => {
-    const holder = await flux("submit", "--wait-event=start", "-n1", "sleep", "600");
-    const { stdout } = await flux("alloc", "-n1", "-v", "sh", "-c", "flux resource R");
-    const { stdout: given } = await flux("job", "info", (await flux("job", "last")).stdout.trim(), "R");
-    type Allocation = { execution: { R_lite: { children: { core: string } }[] } };
-    const cores = (text: string) => (JSON.parse(text) as Allocation).execution.R_lite.map(({ children }) => children.core);
-    expect(cores(stdout)).toEqual(cores(given));
-    await flux("cancel", holder.stdout.trim());
-  });
-
   test("three levels, and the ids on the way", async () => {
     const { stdout } = await flux("alloc", "-N2", "flux", "alloc", "-N1", "flux", "alloc", "-n1", "sh", "-c", "flux getattr jobid-path; flux getattr instance-level; flux -p getattr instance-level; flux -r getattr instance-level; flux run printenv FLUX_JOB_ID_PATH; flux uri /; flux uri ..");
     const [path, level, parent, root, jobPath, rootUri, parentUri] = stdout.trim().split("\n");
@@ -84,6 +74,21 @@ describe("flux alloc", () => {
     const conf = await flux("alloc", "-n1", "--conf=nosuch.toml", "true");
     expect([conf.code, conf.stderr]).toEqual([1, expect.stringContaining("flux-alloc: ERROR: --conf: ")]);
   });
+});
+
+test("what a nested instance has of a node: cores numbered from zero, as it is bound to them, and GPUs as in the parent", async () => {
+  const conf = join(folder, "gpus.toml");
+  writeFileSync(conf, `[resource]\nnoverify = true\n[[resource.config]]\nhosts = "${hostname()}"\ncores = "0-1"\ngpus = "0-3"\n`);
+  const node = await startInstance(1, [`--config-path=${conf}`]);
+  try {
+    const holder = await node.flux(["submit", "--wait-event=start", "-n1", "-g2", "sleep", "600"]);
+    const script = "flux resource list -no '{rlist}'; flux run -n1 -g2 sh -c 'echo $CUDA_VISIBLE_DEVICES'; flux run -g1 flux start flux run -g1 printenv CUDA_VISIBLE_DEVICES";
+    const { stdout } = await node.flux(["alloc", "-n1", "-g2", "sh", "-c", script]);
+    expect(stdout).toBe("rank0/core0,gpu[2-3]\n2,3\n2\n");
+    await node.flux(["cancel", holder.stdout.trim()]);
+  } finally {
+    await node.stop();
+  }
 });
 
 describe("flux batch", () => {

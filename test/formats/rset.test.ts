@@ -75,11 +75,11 @@ describe("R", () => {
     const set = new Rset();
     set.add(3, { cores: IdSet.range(0, 3), host: "b" });
     set.add(0, { cores: IdSet.range(0, 3), host: "a" });
-    set.add(1, { cores: IdSet.of(1), gpus: IdSet.of(0), host: "c" });
-    expect(rsetShort(set)).toBe("rank[0,3]/core[0-3] rank1/core1,gpu0");
+    set.add(1, { cores: IdSet.of(1), gpus: IdSet.of(2), host: "c" });
+    expect(rsetShort(set)).toBe("rank[0,3]/core[0-3] rank1/core1,gpu2");
     expect(set.hosts.toString()).toBe("a,c,b");
-    expect(rsetShort(set.slice(IdSet.of(1, 7)))).toBe("rank1/core1,gpu0");
-    expect(rsetShort(set.remap())).toBe("rank[0,2]/core[0-3] rank1/core0,gpu0");
+    expect(rsetShort(set.slice(IdSet.of(1, 7)))).toBe("rank1/core1,gpu2");
+    expect(rsetShort(set.remap())).toBe("rank[0,2]/core[0-3] rank1/core0,gpu2");
     const reranked = set.rerank("b,a,c");
     expect([...reranked.nodes()].map((node) => node.host)).toEqual(["b", "a", "c"]);
     expect(() => set.rerank("b,a")).toThrow("by 2 hosts");
