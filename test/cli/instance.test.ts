@@ -344,7 +344,7 @@ test("files of command lines that are not there are named", async () => {
   expect(await flux("multi-prog", "/nofile")).toEqual(failed(`flux-multi-prog: ERROR: ${gone}`));
   expect(await flux("batch", "-n1", "/nofile")).toEqual(failed(`flux-batch: ERROR: ${gone}`));
   expect(await flux("cron", "tab", "/nofile")).toEqual(failed("flux-cron: /nofile: No such file or directory"));
-  expect(await flux("module", "load", "nomodule")).toEqual(failed("flux-module: load nomodule: module not found"));
+  expect(await flux("module", "load", "nomodule")).toEqual(failed("flux-module: load nomodule: module not found in search path"));
 });
 
 test("flux job attach --show-status tells that the queue is stopped, until it isn't", async () => {
