@@ -2,7 +2,7 @@
 //
 //   attributes → boot → directories → router, overlay, services, local socket → modules (rc1) → initial program → the way back
 //
-// Nothing else in src/broker makes a part of another file's.
+// Parts that come and go while it runs are made elsewhere: modules in module-host.ts, what rc1 and rc3 need in lifecycle.ts.
 import { randomUUID } from "node:crypto";
 import type { Flux } from "../client/flux.ts";
 import { Hostlist } from "../formats/hostlist.ts";

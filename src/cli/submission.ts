@@ -82,9 +82,6 @@ export type SubmissionOptions = OptionValues<typeof SUBMISSION_OPTIONS>;
 export type ResourceOptions = OptionValues<typeof RESOURCE_OPTIONS>;
 export type JobOptions = SubmissionOptions & ResourceOptions;
 
-/** For `--help`. */
-export const RESOURCES_HELP = `Resources are asked for per task (-n, -c, -g) or per resource (--cores, --tasks-per-node, …), not both.`;
-
 /** Values of options with one name or several, in the order they were given. */
 function inOrder(...lists: readonly (readonly Ordered[])[]): string[] {
   return lists.flat().toSorted((a, b) => a.order - b.order).map(({ text: word }) => word);

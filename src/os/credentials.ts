@@ -1,4 +1,4 @@
-// Who is at the other end of a socket, who we are, and what we ask of the kernel about ourselves (prctl).
+// Who is at the other end of a socket, who we are, and what this process is called.
 
 import { ptr } from "bun:ffi";
 
@@ -27,11 +27,6 @@ export function getuid(): number {
   return required(process.getuid);
 }
 
-/** Effective user id of this process. */
-export function geteuid(): number {
-  return required(process.geteuid);
-}
-
 /** Real group id of this process. */
 export function getgid(): number {
   return required(process.getgid);
@@ -42,25 +37,7 @@ function required(call: (() => number) | undefined): number {
   return call();
 }
 
-const PR_SET_PDEATHSIG = 1;
-const PR_SET_DUMPABLE = 4;
 const PR_SET_NAME = 15;
-const PR_SET_CHILD_SUBREAPER = 36;
-
-/** Ask for `signal` when the parent (the thread that started us) dies; 0 asks for none. */
-export function setParentDeathSignal(signal: number): void {
-  check(libc().prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0), "prctl PR_SET_PDEATHSIG");
-}
-
-/** Become (or stop being) the process that orphans below us are given to. */
-export function setChildSubreaper(on: boolean): void {
-  check(libc().prctl(PR_SET_CHILD_SUBREAPER, on ? 1 : 0, 0, 0, 0), "prctl PR_SET_CHILD_SUBREAPER");
-}
-
-/** Allow or forbid core dumps and ptrace of this process (secrets in memory). */
-export function setDumpable(on: boolean): void {
-  check(libc().prctl(PR_SET_DUMPABLE, on ? 1 : 0, 0, 0, 0), "prctl PR_SET_DUMPABLE");
-}
 
 /** Name the calling thread as `ps` and `top` show it; the kernel keeps the first 15 bytes. */
 export function setProcessName(name: string): void {

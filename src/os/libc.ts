@@ -13,7 +13,6 @@ function open() {
     socketpair: { args: ["i32", "i32", "i32", "ptr"], returns: "i32" },
     pipe2: { args: ["ptr", "i32"], returns: "i32" },
     close: { args: ["i32"], returns: "i32" },
-    fcntl: { args: ["i32", "i32", "i32"], returns: "i32" },
     ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
     lseek: { args: ["i32", "i64", "i32"], returns: "i64" },
     setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
@@ -24,7 +23,6 @@ function open() {
     sched_setaffinity: { args: ["i32", "u64", "ptr"], returns: "i32" },
     getpwuid: { args: ["u32"], returns: "ptr" },
     getpwnam: { args: ["ptr"], returns: "ptr" },
-    getgrgid: { args: ["u32"], returns: "ptr" },
     getgrnam: { args: ["ptr"], returns: "ptr" },
     tcgetattr: { args: ["i32", "ptr"], returns: "i32" },
     tcsetattr: { args: ["i32", "i32", "ptr"], returns: "i32" },
@@ -83,9 +81,6 @@ export function readCString(base: Pointer, offset: number): string {
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
 const CLOEXEC = 0o2000000;
-const F_GETFL = 3;
-const F_SETFL = 4;
-const O_NONBLOCK = 0o4000;
 
 /** A connected pair of UNIX stream sockets, both closed on exec. The caller owns both descriptors. */
 export function socketPair(): [number, number] {
@@ -114,11 +109,4 @@ export function checkSocket(fd: number): void {
   const type = new Int32Array(1);
   const length = new Uint32Array([4]);
   check(libc().getsockopt(fd, SOL_SOCKET, SO_TYPE, ptr(type), ptr(length)), `descriptor ${fd}`);
-}
-
-/** Make reads and writes of the open file behind `fd` block, or not (all processes that share it see the change). */
-export function setNonBlocking(fd: number, nonBlocking: boolean): void {
-  const flags = check(libc().fcntl(fd, F_GETFL, 0), "fcntl");
-  const wanted = nonBlocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
-  if (wanted !== flags) check(libc().fcntl(fd, F_SETFL, wanted), "fcntl");
 }

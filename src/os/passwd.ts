@@ -1,4 +1,4 @@
-// Users and groups of the system's databases (getpwuid(3), getgrgid(3)): what `flux jobs` prints as USER, and where a
+// Users and groups of the system's databases (getpwuid(3), getgrnam(3)): what `flux jobs` prints as USER, and where a
 // user's home and shell are.
 //
 // Answers are kept, because a lookup may ask LDAP, and because a list of jobs asks for the same few users again and again.
@@ -15,11 +15,6 @@ export interface User {
   gecos: string;
   home: string;
   shell: string;
-}
-
-export interface Group {
-  name: string;
-  gid: number;
 }
 
 const CACHE_MAX = 1024;
@@ -60,13 +55,6 @@ function userFrom(returned: Returned): User | undefined {
   };
 }
 
-// struct group of glibc, 64 bits: name, passwd, gid, members.
-function groupFrom(returned: Returned): Group | undefined {
-  const entry = address(returned);
-  if (entry === undefined) return undefined;
-  return { name: readCString(entry, 0), gid: read.u32(entry, 16) };
-}
-
 /** The user with this uid, or undefined when the databases have none. */
 export const userByUid: (uid: number) => User | undefined = cached((uid) => userFrom(libc().getpwuid(uid)));
 
@@ -78,15 +66,6 @@ export function currentUserByName(name: string): User | undefined {
 
 /** The user of this name, or undefined when the databases have none. */
 export const userByName: (name: string) => User | undefined = cached(currentUserByName);
-
-/** The group with this gid, or undefined. */
-export const groupByGid: (gid: number) => Group | undefined = cached((gid) => groupFrom(libc().getgrgid(gid)));
-
-/** The group of this name, or undefined. */
-export const groupByName: (name: string) => Group | undefined = cached((name) => {
-  const text = cstring(name);
-  return groupFrom(libc().getgrnam(ptr(text)));
-});
 
 /** Names of the users whom the databases list as members of this group, as they are now; undefined when there is no such group. */
 export function groupMembers(name: string): string[] | undefined {

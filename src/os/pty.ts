@@ -1,7 +1,5 @@
 // Pseudo-terminals: a child on a terminal of its own.
 
-import { closeSync, openSync } from "node:fs";
-
 import { errno, FluxError } from "../message/errno.ts";
 import { openFdStream } from "./fd-stream.ts";
 import { closeFd } from "./libc.ts";
@@ -97,14 +95,4 @@ export function spawnPty(options: PtyOptions): PtyChild {
     unref: () => subprocess.unref(),
     usage: () => usageOf(subprocess),
   };
-}
-
-/** True when this process has a controlling terminal. */
-export function hasControllingTerminal(): boolean {
-  try {
-    closeSync(openSync("/dev/tty", "r+"));
-    return true;
-  } catch {
-    return false; // ENXIO: there is none
-  }
 }

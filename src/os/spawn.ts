@@ -372,11 +372,6 @@ async function afterOutput(reaped: Promise<ExitStatus>, outputs: Array<FdStream 
   return exit;
 }
 
-/** Run a program to its end with nothing attached, for its status only: the shortest way. */
-export async function runForStatus(argv: readonly string[], options: Omit<SpawnOptions, "argv" | "stdin" | "stdout" | "stderr"> = {}): Promise<ExitStatus> {
-  return spawnProcess({ ...options, argv, stdin: "null", stdout: "null", stderr: "null" }).exited;
-}
-
 /** Output of a program that is short by nature, for discovery and tests. */
 export interface CollectedOutput extends ExitStatus {
   stdout: string;

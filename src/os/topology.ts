@@ -56,11 +56,6 @@ export interface DiscoverOptions {
   env?: Readonly<Record<string, string | undefined>>;
 }
 
-/** Number of hardware threads of all cores. */
-export function countCpus(topology: Topology): number {
-  return topology.cores.reduce((sum, core) => sum + core.cpus.length, 0);
-}
-
 /** OS indexes of the CPUs of a core. ENOENT when there is no core of that number. */
 export function cpusOfCore(topology: Topology, logicalCore: number): number[] {
   const core = topology.cores[logicalCore];

@@ -11,8 +11,12 @@ import { closeFd, socketPair } from "../../src/os/libc.ts";
 import { getRlimit, launchNofile } from "../../src/os/limits.ts";
 import { sessionMembers } from "../../src/os/process-tree.ts";
 import { exitCodeOf, termSignalOf } from "../../src/os/signals.ts";
-import { collectOutput, runForStatus, spawnProcess } from "../../src/os/spawn.ts";
+import { collectOutput, type ExitStatus, spawnProcess } from "../../src/os/spawn.ts";
 import { makeTemporaryDirectory, removeDirectory } from "../../src/os/tmpdir.ts";
+
+async function runForStatus(argv: readonly string[]): Promise<ExitStatus> {
+  return spawnProcess({ argv, stdin: "null", stdout: "null", stderr: "null" }).exited;
+}
 
 const dir = makeTemporaryDirectory("spawn-test-");
 afterAll(() => removeDirectory(dir));

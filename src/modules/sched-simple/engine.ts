@@ -223,12 +223,12 @@ export class Engine<T extends WaitingJob> {
     this.#improved(false);
   }
 
-  /** The first `count` waiting jobs of each lane without reservations, in order. */
   /** All jobs that wait, in the order of their priorities. */
   inOrder(): T[] {
     return this.#lanes.flatMap((lane) => [...lane.jobs()]).sort((a, b) => b.priority - a.priority || (a.id < b.id ? -1 : 1));
   }
 
+  /** The first `count` waiting jobs of each lane without reservations, in order. */
   unplanned(count: number): (readonly T[])[] {
     return this.#lanes.map((lane) => lane.unplanned(count)).filter((jobs) => jobs.length > 0);
   }
