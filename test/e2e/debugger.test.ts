@@ -62,7 +62,7 @@ test("flux exec --jobid runs programs beside the tasks, which end with them", as
   const { stdout, code } = await instance.flux(["exec", "-l", "--jobid", id, "sh", "-c", "echo here"]);
   expect([stdout.trim().split("\n").sort(), code]).toEqual([["0: here", "1: here"], 0]);
   const running = instance.flux(["exec", "--jobid", id, "sh", "-c", "echo up; exec sleep 200"]);
-  while (!(await instance.sh("pgrep -f 'sleep 200' || true")).stdout.trim().includes("\n")) await Bun.sleep(5);
+  while (!(await instance.sh("pgrep -xf 'sleep 200' || true")).stdout.trim().includes("\n")) await Bun.sleep(5);
   await instance.flux(["cancel", id]);
   expect((await running).code).toBe(143);
 });
