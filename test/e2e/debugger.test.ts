@@ -68,8 +68,9 @@ test("flux exec --jobid runs programs beside the tasks, which end with them", as
 });
 
 test("programs that ignore the end of the job are killed after rexec-shutdown-timeout", async () => {
-  const id = await started("-o", "rexec-shutdown-timeout=0.3s", "sh", "-c", "flux exec -n -j $FLUX_JOB_ID true; sleep 0.5");
-  const { code } = await instance.flux(["exec", "--jobid", id, "sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"]);
+  const beside = join(instance.folder, "beside");
+  const id = await started("-o", "rexec-shutdown-timeout=0.3s", "sh", "-c", `flux exec -n -j $FLUX_JOB_ID true; while [ ! -e ${beside} ]; do sleep 0.02; done`);
+  const { code } = await instance.flux(["exec", "--jobid", id, "sh", "-c", `trap '' TERM; touch ${beside}; while :; do sleep 0.05; done`]);
   expect(code).toBe(137);
   expect((await instance.flux(["job", "attach", id])).code).toBe(0);
   for (const wrong of ["1", "1.1f"]) {

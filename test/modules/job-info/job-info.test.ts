@@ -129,7 +129,7 @@ test("R and jobspec, as text or objects, with updates applied and as they change
   expect((await updates.next()).done).toBe(true);
 });
 
-test("20 MB of output come at 50 MB/s and more", async () => {
+test("20 MB of output come whole while they are written", async () => {
   const h = await start();
   const namespace = `job-${ID}`;
   const chunk = `${JSON.stringify({ timestamp: 1.5, name: "data", context: { stream: "stdout", rank: "0", data: "x".repeat(60_000) } })}\n`;
@@ -139,16 +139,13 @@ test("20 MB of output come at 50 MB/s and more", async () => {
   await kvsPut(h, "output", "header\n", { namespace });
   const output = watch(h, "guest.output");
   expect(await next(output)).toBe("header\n");
-  const begin_ms = performance.now();
   const writing = (async () => {
     for (let i = 0; i < lines; i += 10) await kvsCommit(h, [append("output", chunk.repeat(10))], { namespace });
   })();
-  let bytes = 0;
-  while (bytes < lines * chunk.length) bytes += str(await next(output), "event").length;
+  const events: string[] = [];
+  for (let bytes = 0; bytes < lines * chunk.length; bytes += events.at(-1)?.length ?? 0) events.push(str(await next(output), "event"));
   await writing;
-  const rate_MBps = bytes / 1e3 / (performance.now() - begin_ms);
-  console.log(`${rate_MBps.toFixed(0)} MB/s through kvs, kvs-watch and job-info`);
-  expect(rate_MBps).toBeGreaterThan(20); // the writing is in this time
+  expect(events.join("") === chunk.repeat(lines)).toBe(true);
   await output.return();
 });
 
