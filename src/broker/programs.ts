@@ -6,7 +6,8 @@ import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
 import { inOwnGroup, type OwnGroup } from "../os/foreground.ts";
 import { isTerminal } from "../os/terminal.ts";
 import type { Clock, Timer } from "../os/clock.ts";
-import { exitCodeOf, signalNumber, termSignalOf } from "../os/signals.ts";
+import { describeSignal, parseSignal } from "../formats/signal.ts";
+import { exitCode, termSignal } from "../formats/waitstatus.ts";
 import { type Child, sendSignal, spawnProcess } from "../os/spawn.ts";
 import { splitLines, type Splitter } from "../formats/lines.ts";
 import { descendantsOf, processesWithEnvironment, readProcess } from "../os/process-tree.ts";
@@ -29,20 +30,6 @@ export interface ProgramsOptions {
 export const SHUTDOWN_GRACE_MS = 30_000;
 /** The same when a signal ends the broker: whoever sent it kills us when we take long. */
 export const SIGNAL_GRACE_MS = 5000;
-/** What a killed program's signal is called, as strsignal(3) has it. */
-export const SIGNAL_TEXTS: Readonly<Record<number, string>> = {
-  1: "Hangup",
-  2: "Interrupt",
-  3: "Quit",
-  4: "Illegal instruction",
-  6: "Aborted",
-  8: "Floating point exception",
-  9: "Killed",
-  11: "Segmentation fault",
-  13: "Broken pipe",
-  14: "Alarm clock",
-  15: "Terminated",
-};
 
 interface Running {
   readonly name: string;
@@ -149,9 +136,9 @@ export class Programs {
     // What the program left running in its group goes with it.
     if (running.group?.isSeparate) signalGroup(running.group.pgid, "SIGHUP");
     if (command.foreground) hangUpLeftovers(this.#options.environment()["FLUX_URI"]);
-    const signal = termSignalOf(status);
-    if (signal !== undefined) return report(128 + signal, SIGNAL_TEXTS[signal] ?? `Signal ${signal}`);
-    const code = exitCodeOf(status) ?? 1;
+    const signal = termSignal(status);
+    if (signal !== undefined) return report(128 + signal, describeSignal(signal));
+    const code = exitCode(status) ?? 1;
     if (code === 0 && this.#aborted.has(name)) return report(1, "aborted after exit with rc=0");
     return report(code, "Exited");
   }
@@ -205,7 +192,7 @@ function hangUpLeftovers(uri: string | undefined): void {
 
 function signalGroup(pgid: number, signal: string): void {
   try {
-    process.kill(-pgid, signalNumber(signal));
+    process.kill(-pgid, parseSignal(signal));
   } catch (err) {
     if (toFluxError(err).errno !== errno.ESRCH && toFluxError(err).errno !== errno.EPERM) throw err;
   }

@@ -5,7 +5,7 @@ import { closeSync, createReadStream, createWriteStream, fstatSync, openSync } f
 import { PassThrough, pipeline, type Readable, type Transform, type Writable } from "node:stream";
 import { createGunzip, createGzip, createZstdCompress, createZstdDecompress } from "node:zlib";
 import { strerror, toFluxError } from "../message/errno.ts";
-import { shellExitCode } from "../os/signals.ts";
+import { shellExitCode } from "../formats/waitstatus.ts";
 import { type Child, spawnProcess } from "../os/spawn.ts";
 import { UsageError } from "./command.ts";
 

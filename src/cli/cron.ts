@@ -5,7 +5,7 @@ import type { Json, JsonObject } from "../formats/json.ts";
 import { strerror, toFluxError } from "../message/errno.ts";
 import { arr, bool, def, fields, num, obj, opt, str, unpack } from "../message/unpack.ts";
 import { wallClock_ms } from "../os/clock.ts";
-import { shellExitCode } from "../os/signals.ts";
+import { shellExitCode } from "../formats/waitstatus.ts";
 import { defineCommand, flag, list, type OptionValues, text, UsageError, value } from "./command.ts";
 import { explain, withFlux } from "./connect.ts";
 import { integer } from "./options.ts";

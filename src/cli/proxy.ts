@@ -9,7 +9,7 @@ import { parseUri } from "../formats/uri.ts";
 import { FluxError } from "../message/errno.ts";
 import { getuid } from "../os/credentials.ts";
 import { saveTerminal } from "../os/foreground.ts";
-import { shellExitCode } from "../os/signals.ts";
+import { shellExitCode } from "../formats/waitstatus.ts";
 import { type Child, spawnProcess } from "../os/spawn.ts";
 import { makeTemporaryDirectory, removeDirectory } from "../os/tmpdir.ts";
 import type { Link } from "../transport/link.ts";

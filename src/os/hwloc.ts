@@ -7,7 +7,7 @@ import { arch, release, type as osType, version } from "node:os";
 import { errno, FluxError, toFluxError } from "../message/errno.ts";
 import { formatCpuset, formatHwlocXml } from "./hwloc-xml.ts";
 import { hostname } from "./hostname.ts";
-import { shellExitCode } from "./signals.ts";
+import { shellExitCode } from "../formats/waitstatus.ts";
 import { collectOutput, findProgram } from "./spawn.ts";
 import { discoverTopology } from "./topology.ts";
 

@@ -17,7 +17,8 @@ import { withAffinity } from "./affinity.ts";
 import { openFdStream, type FdStream, type FdStreamOptions } from "./fd-stream.ts";
 import { closeFd, socketPair } from "./libc.ts";
 import { launchNofile, RLIMITS, UNLIMITED, withSoftLimits, type RlimitName } from "./limits.ts";
-import { signalNumber, statusOfExit, statusOfSignal } from "./signals.ts";
+import { parseSignal } from "../formats/signal.ts";
+import { exitStatus, signalStatus } from "../formats/waitstatus.ts";
 import { withUmask } from "./umask.ts";
 
 /** A stream of the child: a pipe to us, nothing (/dev/null), ours, or a descriptor that stays the caller's. */
@@ -248,13 +249,13 @@ function describe(program: PreparedProgram, error: unknown): FluxError {
 
 /** The wait status from what the runtime reports: an exit code, or a signal by name or (real-time) number. */
 export function waitStatus(exitCode: number | null, signal: number | string | null | undefined): number {
-  if (signal === null || signal === undefined) return statusOfExit(exitCode ?? 255);
-  return statusOfSignal(typeof signal === "number" ? signal : signalNumber(signal));
+  if (signal === null || signal === undefined) return exitStatus(exitCode ?? 255);
+  return signalStatus(typeof signal === "number" ? signal : parseSignal(signal));
 }
 
 /** Signal a process or, with a negative pid, a group: false when there is none. */
 export function sendSignal(pid: number, signal: number | string): boolean {
-  const number = typeof signal === "number" ? signal : signalNumber(signal);
+  const number = typeof signal === "number" ? signal : parseSignal(signal);
   try {
     return process.kill(pid, number);
   } catch (error) {

@@ -7,7 +7,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { type Child, sendSignal, spawnProcess } from "../../src/os/spawn.ts";
-import { shellExitCode } from "../../src/os/signals.ts";
+import { shellExitCode } from "../../src/formats/waitstatus.ts";
 
 export const FLUX = process.env["FLUX_EXECUTABLE"] ?? join(import.meta.dir, "..", "..", "dist", "flux");
 

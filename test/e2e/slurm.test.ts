@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { shellExitCode } from "../../src/os/signals.ts";
+import { shellExitCode } from "../../src/formats/waitstatus.ts";
 import { spawnPty } from "../../src/os/pty.ts";
 import { lacks } from "../support/needs.ts";
 import { FLUX, userEnvironment } from "./flux.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { chmodSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { shellExitCode } from "../../src/os/signals.ts";
+import { shellExitCode } from "../../src/formats/waitstatus.ts";
 import { spawnPty } from "../../src/os/pty.ts";
 import { FLUX, processesIn, sandbox } from "./sandbox.ts";
 

@@ -2,7 +2,7 @@
 // all that the instance has started.
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { shellExitCode } from "../../src/os/signals.ts";
+import { shellExitCode } from "../../src/formats/waitstatus.ts";
 import { type PtyChild, spawnPty } from "../../src/os/pty.ts";
 import { FLUX, processesIn, type Sandbox, sandbox } from "./sandbox.ts";
 

@@ -1,5 +1,5 @@
 // `flux` on a terminal of the test's own: what it shows is kept, and may be waited for.
-import { shellExitCode } from "../../src/os/signals.ts";
+import { shellExitCode } from "../../src/formats/waitstatus.ts";
 import { type PtyChild, spawnPty } from "../../src/os/pty.ts";
 import { FLUX, type Instance, userEnvironment } from "./flux.ts";
 

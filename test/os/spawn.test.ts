@@ -10,7 +10,7 @@ import type { FdStream } from "../../src/os/fd-stream.ts";
 import { closeFd, socketPair } from "../../src/os/libc.ts";
 import { getRlimit, launchNofile } from "../../src/os/limits.ts";
 import { sessionMembers } from "../../src/os/process-tree.ts";
-import { exitCodeOf, termSignalOf } from "../../src/os/signals.ts";
+import { exitCode, termSignal } from "../../src/formats/waitstatus.ts";
 import { collectOutput, type ExitStatus, spawnProcess } from "../../src/os/spawn.ts";
 import { makeTemporaryDirectory, removeDirectory } from "../../src/os/tmpdir.ts";
 
@@ -43,16 +43,16 @@ async function sh(script: string, options: object = {}): Promise<string> {
 describe("status", () => {
   test("exit codes and signals, real-time ones too", async () => {
     expect(await runForStatus(["/bin/true"])).toEqual({ status: 0 });
-    expect(exitCodeOf((await runForStatus(["/bin/sh", "-c", "exit 42"])).status)).toBe(42);
+    expect(exitCode((await runForStatus(["/bin/sh", "-c", "exit 42"])).status)).toBe(42);
     for (const signal of [9, 15, 34, 40, 64]) {
-      expect(termSignalOf((await runForStatus(["/bin/sh", "-c", `kill -${signal} $$`])).status)).toBe(signal);
+      expect(termSignal((await runForStatus(["/bin/sh", "-c", `kill -${signal} $$`])).status)).toBe(signal);
     }
   });
 
   test("kill reaches the process, killGroup its descendants", async () => {
     const one = spawnProcess({ argv: ["sleep", "100"] });
     expect(one.kill("SIGTERM")).toBe(true);
-    expect(termSignalOf((await one.exited).status)).toBe(15);
+    expect(termSignal((await one.exited).status)).toBe(15);
     expect(one.kill("SIGTERM")).toBe(false);
 
     const started = Promise.withResolvers<void>();
@@ -77,7 +77,7 @@ describe("output", () => {
       expect(stdout.length).toBe(108894);
       expect(stdout.endsWith("20000\n")).toBe(true);
       expect(stderr.endsWith("5000\n")).toBe(true);
-      expect(exitCodeOf(status)).toBe(3);
+      expect(exitCode(status)).toBe(3);
     }
   });
 

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 
 import { collectOutput, findProgram } from "../../src/os/spawn.ts";
-import { exitCodeOf } from "../../src/os/signals.ts";
+import { exitCode } from "../../src/formats/waitstatus.ts";
 import { makeTemporaryDirectory, removeDirectory } from "../../src/os/tmpdir.ts";
 import { lacks } from "../support/needs.ts";
 import { launch } from "./launcher.ts";
@@ -77,7 +77,7 @@ describe("our client", () => {
 
   test.skipIf(lacks("mpich"))("aborts under Hydra with its exit code", async () => {
     const { status } = await collectOutput({ argv: [pathOf("mpiexec.hydra"), "-n", "2", process.execPath, program, "abort"] });
-    expect(exitCodeOf(status)).toBe(7);
+    expect(exitCode(status)).toBe(7);
   });
 
   test.skipIf(lacks("mpich"))("FLUX_PMI_DEBUG prints the conversation", async () => {

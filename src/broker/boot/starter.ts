@@ -9,7 +9,8 @@ import { saveTerminal } from "../../os/foreground.ts";
 import { NOFILE_VARIABLE, launchNofile } from "../../os/limits.ts";
 import { processesWithEnvironment } from "../../os/process-tree.ts";
 import { selfCommand } from "../../os/self.ts";
-import { exitCodeOf, termSignalOf } from "../../os/signals.ts";
+import { describeSignal } from "../../formats/signal.ts";
+import { exitCode, termSignal } from "../../formats/waitstatus.ts";
 import { type Child, sendSignal, spawnProcess } from "../../os/spawn.ts";
 import { writeStderr } from "../../os/stderr.ts";
 import { removeDirectory, temporaryRoot } from "../../os/tmpdir.ts";
@@ -19,7 +20,6 @@ import { createPmiServer, type PmiServer } from "../../pmi/server.ts";
 import { STARTER_RUNDIR_VARIABLE } from "../environment.ts";
 import type { StartService } from "./start-service.ts";
 import { LIFELINE_VARIABLE } from "../lifeline.ts";
-import { SIGNAL_TEXTS } from "../programs.ts";
 
 export interface StartOptions {
   readonly size: number;
@@ -210,11 +210,11 @@ class Starter {
 
   #ended(rank: number, child: Child, status: number): void {
     this.#brokers.delete(rank);
-    const signal = termSignalOf(status);
-    const code = exitCodeOf(status) ?? 128 + (signal ?? 0);
+    const signal = termSignal(status);
+    const code = exitCode(status) ?? 128 + (signal ?? 0);
     this.#exitCodes.set(rank, code);
     this.#service?.ended(rank);
-    if (signal !== undefined) say(`${rank} (pid ${child.pid}) ${SIGNAL_TEXTS[signal] ?? `Signal ${signal}`}`);
+    if (signal !== undefined) say(`${rank} (pid ${child.pid}) ${describeSignal(signal)}`);
     else if (code !== 0) say(`${rank} (pid ${child.pid}) exited with rc=${code}`);
     // Whoever is still here when the leader has gone in order has not joined, and never will.
     if (rank === 0 && this.#brokers.size > 0) {

@@ -4,7 +4,7 @@ import type { Flux } from "../../client/flux.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
 import { arr, fields, str, unpack } from "../../message/unpack.ts";
-import { shellExitCode } from "../../os/signals.ts";
+import { shellExitCode } from "../../formats/waitstatus.ts";
 import { spawnProcess } from "../../os/spawn.ts";
 import { Context } from "./context.ts";
 import { MODULE_TABLE } from "./module-table.ts";

@@ -1,7 +1,7 @@
 // The programs that sites have in rc1.d and rc3.d: run one after another, whatever becomes of those before.
 import { toFluxError } from "../../message/errno.ts";
 import { writeStderr } from "../../os/stderr.ts";
-import { shellExitCode } from "../../os/signals.ts";
+import { shellExitCode } from "../../formats/waitstatus.ts";
 import { spawnProcess } from "../../os/spawn.ts";
 import { rcPrograms, type RunLevel } from "./search-path.ts";
 

@@ -1,6 +1,6 @@
 // FullScreen: the terminal as a screen of lines, with keys instead of typed lines. Whoever took it gives it back on every way out.
 import { windowSize, enterRawMode, type WindowSize } from "../../os/terminal.ts";
-import { signalNumber } from "../../os/signals.ts";
+import { parseSignal } from "../../formats/signal.ts";
 import { write } from "../output.ts";
 
 export interface FullScreenEvents {
@@ -52,7 +52,7 @@ export function openFullScreen(events: FullScreenEvents): FullScreen {
     shown = [];
     events.redraw();
   };
-  const enders = END_SIGNALS.map((name) => [name, () => events.ended(128 + signalNumber(name))] as const);
+  const enders = END_SIGNALS.map((name) => [name, () => events.ended(128 + parseSignal(name))] as const);
   take();
   for (const [name, end] of enders) process.on(name, end);
   process.on("SIGWINCH", onResize).on("SIGCONT", onContinue).on("exit", giveBack);

@@ -5,7 +5,7 @@ import type { JsonObject } from "../../formats/json.ts";
 import { toFluxError } from "../../message/errno.ts";
 import type { Clock, Timer } from "../../os/clock.ts";
 import { splitLines } from "../../formats/lines.ts";
-import { exitCodeOf, shellExitCode, termSignalOf } from "../../os/signals.ts";
+import { exitCode, shellExitCode, termSignal } from "../../formats/waitstatus.ts";
 
 const SIGTERM = 15;
 
@@ -68,8 +68,8 @@ export class CronTask {
       err.end();
     }
     if (this.#status === 0) return undefined;
-    const signal = termSignalOf(this.#status);
-    return `"${command}": Failed: ${signal === undefined ? `Exit ${exitCodeOf(this.#status)}` : `Signal ${signal}`}`;
+    const signal = termSignal(this.#status);
+    return `"${command}": Failed: ${signal === undefined ? `Exit ${exitCode(this.#status)}` : `Signal ${signal}`}`;
   }
 
   #isRunning(pid: number, timeout_s: number | undefined): void {

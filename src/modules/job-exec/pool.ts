@@ -6,7 +6,7 @@ import type { Request } from "../../client/request.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import type { Clock, Timer } from "../../os/clock.ts";
-import { statusOfSignal } from "../../os/signals.ts";
+import { signalStatus } from "../../formats/waitstatus.ts";
 import { sendSignal, type Child } from "../../os/spawn.ts";
 
 /** Starts a shell process that will ask for work with `job-exec.shell-wait`. Throws when it can't. */
@@ -227,12 +227,12 @@ export class Pool {
     if (waiting === undefined) return;
     waiting.worker = undefined;
     const process = this.#processes.get(worker.pid);
-    if (process === undefined) return waiting.events.lost(statusOfSignal(SIGKILL));
+    if (process === undefined) return waiting.events.lost(signalStatus(SIGKILL));
     // A process that lost its connection is of no use, whatever it still does.
     if (worker.pid > 1) sendSignal(worker.pid, SIGKILL);
     process.then(
       ({ status }) => waiting.events.lost(status),
-      () => waiting.events.lost(statusOfSignal(SIGKILL)),
+      () => waiting.events.lost(signalStatus(SIGKILL)),
     );
   }
 
@@ -250,7 +250,7 @@ export class Pool {
       this.#processes.set(child.pid, child.reaped);
       child.reaped.then(
         ({ status }) => this.#ended(child.pid, status),
-        () => this.#ended(child.pid, statusOfSignal(SIGKILL)),
+        () => this.#ended(child.pid, signalStatus(SIGKILL)),
       );
       return true;
     } catch (err) {
