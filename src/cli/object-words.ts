@@ -12,7 +12,8 @@ export function objectOfWords(words: readonly string[]): JsonObject {
   return object;
 }
 
-function jsonOrText(word: string): Json {
+/** A value of a command line: what it says as JSON, or itself. */
+export function jsonOrText(word: string): Json {
   try {
     return decodeJson(word) as Json;
   } catch {
@@ -20,7 +21,8 @@ function jsonOrText(word: string): Json {
   }
 }
 
-function withMember(object: JsonObject, path: readonly string[], value: Json): JsonObject {
+/** The object with one more member, in objects within it that are made where needed. */
+export function withMember(object: JsonObject, path: readonly string[], value: Json): JsonObject {
   const [name = "", ...rest] = path;
   if (rest.length === 0) return { ...object, [name]: value };
   const inner = object[name];

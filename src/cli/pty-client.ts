@@ -2,9 +2,9 @@
 //
 //   {type: "attach", mode: "rw", winsize: {rows, cols}}   streaming; answers attach, data, resize, exit
 //   {type: "data", data, encoding?}   {type: "resize", winsize}   {type: "detach"}
-import { isUtf8 } from "node:buffer";
 import type { Flux } from "../client/flux.ts";
 import type { JsonObject } from "../formats/json.ts";
+import { encodeData } from "../formats/stdio.ts";
 import { FluxError } from "../message/errno.ts";
 import { write } from "./output.ts";
 import { enterRawMode, isTerminal, windowSize } from "../os/terminal.ts";
@@ -102,9 +102,7 @@ function ownWindow(): JsonObject {
 }
 
 function dataPayload(bytes: Uint8Array): JsonObject {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (isUtf8(buffer) && !buffer.includes(0)) return { type: "data", data: buffer.toString() };
-  return { type: "data", encoding: "base64", data: buffer.toString("base64") };
+  return { type: "data", ...encodeData(bytes) };
 }
 
 function bytesOf(response: JsonObject): string | Uint8Array {

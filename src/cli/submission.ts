@@ -1,7 +1,6 @@
 // What commands that submit jobs have in common: their options, the jobspec (RFC 14, 25) these make, and its submission.
 import { readFileSync, statSync } from "node:fs";
 import { basename } from "node:path";
-import { isUtf8 } from "node:buffer";
 import type { Flux } from "../client/flux.ts";
 import { FLAG, submitJob, URGENCY } from "../client/jobs.ts";
 import { FormatError } from "../formats/error.ts";
@@ -9,6 +8,7 @@ import { parseDuration } from "../formats/fsd.ts";
 import type { JobId } from "../formats/fluid.ts";
 import { decodeJson, encodeJson, isJsonObject, type Json, type JsonObject } from "../formats/json.ts";
 import { type CommandOptions, getAttribute, type Jobspec, type JobspecSettings, jobspecFromCommand, setAttribute, setShellOption } from "../formats/jobspec.ts";
+import { encodeData } from "../formats/stdio.ts";
 import { NOFILE_VARIABLE } from "../os/limits.ts";
 import { counter, flag, list, type OptionSpec, type OptionValues, text, UsageError } from "./command.ts";
 import { applyEnvironmentRules } from "./environment-rules.ts";
@@ -359,10 +359,8 @@ function attachFile(jobspec: Jobspec, word: string): void {
   const name = path === given ? basename(path) : (named ?? given);
   const file = path.includes("\n") ? { mode: REGULAR_FILE | 0o600, bytes: Buffer.from(path) } : readAttachment(path, word);
   const mode = permissions === undefined ? file.mode : REGULAR_FILE | Number.parseInt(permissions, 8);
-  const encoding = isUtf8(file.bytes) && !file.bytes.includes(0) ? "utf-8" : "base64";
-  const data = file.bytes.toString(encoding === "utf-8" ? "utf8" : "base64");
   const files = getAttribute(jobspec, "system.files");
-  const entry = { mode, size: file.bytes.length, data, encoding };
+  const entry = { mode, size: file.bytes.length, encoding: "utf-8", ...encodeData(file.bytes) };
   setAttribute(jobspec, "system.files", { ...(isJsonObject(files) ? files : {}), [name]: entry });
 }
 

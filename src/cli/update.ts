@@ -4,13 +4,14 @@ import type { Flux } from "../client/flux.ts";
 import { watchEventlog } from "../client/jobs.ts";
 import { parseDuration } from "../formats/fsd.ts";
 import type { JobId } from "../formats/fluid.ts";
-import { decodeJson, encodeJson, type Json, type JsonObject } from "../formats/json.ts";
+import { encodeJson, type Json, type JsonObject } from "../formats/json.ts";
 import { defineCommand, flag, hidden, requireArguments, UsageError } from "./command.ts";
 import { withFlux } from "./connect.ts";
 import { memberText } from "./eventlog-lines.ts";
 import { jobIdArgument, showJobId } from "./job-id.ts";
 import { print, printError } from "./output.ts";
 import { spacedJson } from "./spaced-json.ts";
+import { jsonOrText } from "./object-words.ts";
 
 const DURATION = "attributes.system.duration";
 const ALIASES: Readonly<Record<string, string>> = { name: "attributes.system.job.name" };
@@ -61,14 +62,6 @@ async function updatesOf(h: () => Flux, id: JobId, words: readonly string[]): Pr
     updates[key] = newDuration(value, () => (typeof current_s === "number" ? current_s : 0), showJobId(id));
   }
   return updates;
-}
-
-function jsonOrText(word: string): Json {
-  try {
-    return decodeJson(word) as Json;
-  } catch {
-    return word;
-  }
 }
 
 async function waitForUpdate(h: Flux, id: JobId, updates: JsonObject, since_s: number): Promise<void> {

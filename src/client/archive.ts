@@ -1,11 +1,11 @@
 // Archives of files (RFC 37): file objects are made of files, and files of file objects. What is large is in the content store
 // (RFC 10), so that all brokers can get it at once; `flux archive` keeps the list in the KVS as "archive.NAME".
-import { isUtf8 } from "node:buffer";
 import { chmodSync, closeSync, constants, fchmodSync, fstatSync, ftruncateSync, lstatSync, mkdirSync, openSync, readFileSync, readlinkSync, readSync, rmSync, statSync, symlinkSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { blobrefOf, blobrefToHash, type HashName } from "../formats/blobref.ts";
 import type { FileObject, Region } from "../formats/fileref.ts";
 import type { Json, JsonObject } from "../formats/json.ts";
+import { encodeData } from "../formats/stdio.ts";
 import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
 import { dataRegions } from "../os/sparse.ts";
 import type { Flux } from "./flux.ts";
@@ -61,8 +61,7 @@ function named(path: string, err: unknown): FluxError {
 
 function smallContent(path: string): JsonObject {
   const bytes = readFileSync(path);
-  if (isUtf8(bytes) && !bytes.includes(0)) return { encoding: "utf-8", data: bytes.toString() };
-  return { encoding: "base64", data: bytes.toString("base64") };
+  return { encoding: "utf-8", ...encodeData(bytes) };
 }
 
 /** Stores the regions of a file that hold data. */

@@ -17,7 +17,14 @@ export interface IoChunk {
 const WHAT = "I/O data";
 const bufferOf = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
-/** Data as text where it is UTF-8 without NUL, else base64. Needs data, eof or both. Throws FormatError. */
+/** Bytes as members of an object: text where they are UTF-8 without NUL, at which C readers would stop, else base64. */
+export function encodeData(bytes: Uint8Array): { data: string; encoding?: "base64" } {
+  const buffer = bufferOf(bytes);
+  if (isUtf8(buffer) && !buffer.includes(0)) return { data: buffer.toString("utf8") };
+  return { encoding: "base64", data: buffer.toString("base64") };
+}
+
+/** Needs data, eof or both. Throws FormatError. */
 export function encodeIo(chunk: {
   readonly stream: string;
   readonly rank: string | number;
@@ -31,9 +38,7 @@ export function encodeIo(chunk: {
     if (!eof) throw new FormatError(WHAT, stream, "there is neither data nor an end");
     return { ...target, ...end };
   }
-  // C readers stop at a NUL inside a JSON string, so such data goes as base64 too.
-  if (isUtf8(data) && !data.includes(0)) return { ...target, data: bufferOf(data).toString("utf8"), ...end };
-  return { ...target, encoding: "base64", data: bufferOf(data).toString("base64"), ...end };
+  return { ...target, ...encodeData(data), ...end };
 }
 
 /** Context of a data event, or a payload of the same shape. Throws FormatError that names the member. */

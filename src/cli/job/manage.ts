@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import type { Flux } from "../../client/flux.ts";
 import { FLAG, submitJob, submitSigned, URGENCY } from "../../client/jobs.ts";
-import { decodeJson, isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
+import type { JsonObject } from "../../formats/json.ts";
 import { FluxError } from "../../message/errno.ts";
 import { int, unpack } from "../../message/unpack.ts";
 import { defineCommand, flag, list, UsageError, value, valueOr } from "../command.ts";
@@ -11,6 +11,7 @@ import { systemErrorText } from "../file-error.ts";
 import { jobIdArgument, showJobId } from "../job-id.ts";
 import { integer, seconds } from "../options.ts";
 import { print, wrongUsage } from "../output.ts";
+import { jsonOrText, withMember } from "../object-words.ts";
 
 /** The service's own words after the subcommand's name. */
 async function named<T>(what: string, answer: Promise<T>): Promise<T> {
@@ -36,7 +37,7 @@ export const memo = defineCommand({
     for (const pair of pairs) {
       const equals = pair.indexOf("=");
       if (equals <= 0) throw new UsageError(`memo: no value for key=${pair}`);
-      notes = withMember(notes, pair.slice(0, equals).split("."), jsonOrText(pair.slice(equals + 1)));
+      notes = withMember(notes, pair.slice(0, equals).split("."), jsonOrText(givenOrStdin(pair.slice(equals + 1))));
     }
     return withFlux(async (h) => {
       await named("memo", h.rpc("job-manager.memo", { id, volatile: options.volatile, memo: notes }));
@@ -45,20 +46,9 @@ export const memo = defineCommand({
   },
 });
 
-function jsonOrText(word: string): Json {
-  const given = word === "-" ? readFileSync(0, "utf8") : word;
-  try {
-    return decodeJson(given) as Json;
-  } catch {
-    return given;
-  }
-}
-
-function withMember(object: JsonObject, path: readonly string[], member: Json): JsonObject {
-  const [name = "", ...rest] = path;
-  if (rest.length === 0) return { ...object, [name]: member };
-  const inner = object[name];
-  return { ...object, [name]: withMember(isJsonObject(inner) ? inner : {}, rest, member) };
+/** "-" stands for what is on stdin. */
+function givenOrStdin(word: string): string {
+  return word === "-" ? readFileSync(0, "utf8") : word;
 }
 
 const BATCH_DEFAULT = 50;

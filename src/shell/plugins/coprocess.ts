@@ -4,10 +4,10 @@
 // What they write goes to a file: of each node where the template differs, otherwise all to the leader's, over
 //   SERVICE.coprocess-write {name, data, encoding?} and {name, eof_rank}
 // When the tasks are done they get SIGTERM, and SIGKILL after the timeout. One that cannot be started, or fails, costs nothing.
-import { isUtf8 } from "node:buffer";
 import { IdSet } from "../../formats/idset.ts";
 import { parseDuration } from "../../formats/fsd.ts";
 import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
+import { encodeData } from "../../formats/stdio.ts";
 import { toFluxError } from "../../message/errno.ts";
 import { opt, str, uint } from "../../message/unpack.ts";
 import type { Timer } from "../../os/clock.ts";
@@ -186,12 +186,10 @@ function write({ shell, files }: State, coprocess: Coprocess, data: Uint8Array):
 }
 
 function forward(state: State, coprocess: Coprocess, data: Uint8Array): void {
-  const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-  const content = isUtf8(bytes) ? { data: bytes.toString() } : { data: bytes.toString("base64"), encoding: "base64" };
   // Nobody reads the program's pipe while its last words are under way: it waits.
   const { child } = coprocess;
   for (const stream of [child?.stdout, child?.stderr]) stream?.pause();
-  send(state, coprocess, content);
+  send(state, coprocess, encodeData(data));
   coprocess.sending.finally(() => [child?.stdout, child?.stderr].forEach((stream) => stream?.resume())).catch(() => undefined);
 }
 

@@ -6,7 +6,7 @@
 import { isUtf8 } from "node:buffer";
 import { IdSet } from "../../formats/idset.ts";
 import type { JsonObject } from "../../formats/json.ts";
-import { decodeIo, ioHeader, ioRedirect } from "../../formats/stdio.ts";
+import { decodeIo, encodeData, ioHeader, ioRedirect } from "../../formats/stdio.ts";
 import { errno, isErrno, toFluxError } from "../../message/errno.ts";
 import { arr, fields, obj, str } from "../../message/unpack.ts";
 import { openGuestLog, type GuestLog } from "../guest-log.ts";
@@ -331,7 +331,5 @@ function remoteSink(shell: Shell, { lwm, hwm }: OutputOptions, setPaused: (pause
 function ioContext(stream: StreamName, rank: string, data: Uint8Array | undefined, eof: boolean): JsonObject {
   const end = eof ? { eof: true } : {};
   if (data === undefined) return { stream, rank, ...end };
-  const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-  if (isUtf8(bytes)) return { stream, rank, data: bytes.toString("utf8"), ...end };
-  return { stream, rank, encoding: "base64", data: bytes.toString("base64"), ...end };
+  return { stream, rank, ...encodeData(data), ...end };
 }

@@ -5,7 +5,6 @@
 //   SERVICE.pmi-exchange {shell_rank, pairs}   to the parent, of a whole subtree; answered with the pairs of all shells
 // The leader encodes the answer once; the others pass its bytes on.
 import { dirname } from "node:path";
-import { isJsonObject, type Json, type JsonObject } from "../../formats/json.ts";
 import { DEFERRED } from "../../client/request.ts";
 import type { Answer } from "../../client/service.ts";
 import { errno, FluxError } from "../../message/errno.ts";
@@ -16,6 +15,7 @@ import { pmiEndpoint, pmiEnvironment } from "../../pmi/serve-fd.ts";
 import { createPmiServer, type PmiServer } from "../../pmi/server.ts";
 import { DEFAULT_LIMITS } from "../../pmi/wire.ts";
 import { LOG } from "../log.ts";
+import { partsOf } from "../parts.ts";
 import type { Plugin } from "../plugin.ts";
 import { type Shell, ShellExit } from "../shell.ts";
 
@@ -74,19 +74,14 @@ const FANOUT = 16;
 
 /** Options pmi-simple.*. Throws ShellExit naming what is wrong. */
 function simpleOptions(shell: Shell): SimpleOptions {
-  const { nomap = 0, kvs = "exchange", exchange = {}, ...others } = named(shell.option("pmi-simple") ?? {}, "pmi-simple");
-  const { k = FANOUT, ...otherExchange } = named(exchange, "pmi-simple.exchange");
+  const { nomap = 0, kvs = "exchange", exchange = {}, ...others } = partsOf(shell.option("pmi-simple"), "pmi-simple", "pmi-simple.nomap");
+  const { k = FANOUT, ...otherExchange } = partsOf(exchange, "pmi-simple.exchange", "pmi-simple.exchange.k=4");
   const [unknown] = [...Object.keys(others), ...Object.keys(otherExchange).map((name) => `exchange.${name}`)];
   if (unknown !== undefined) throw new ShellExit(1, `unknown option pmi-simple.${unknown}: there are nomap, kvs and exchange.k`);
   if (kvs !== "exchange") throw new ShellExit(1, `invalid option pmi-simple.kvs=${JSON.stringify(kvs)}: there is only exchange`);
   if (nomap !== 0 && nomap !== 1 && typeof nomap !== "boolean") throw new ShellExit(1, `invalid option pmi-simple.nomap=${JSON.stringify(nomap)}: it is 0 or 1`);
   if (typeof k !== "number" || !Number.isInteger(k) || k < 0) throw new ShellExit(1, `invalid pmi-simple.exchange.k: ${JSON.stringify(k)} is no whole number from 0 on, which stands for the default`);
   return { nomap: Boolean(nomap), fanout: k === 0 ? FANOUT : k };
-}
-
-function named(value: Json, name: string): JsonObject {
-  if (!isJsonObject(value)) throw new ShellExit(1, `invalid option ${name}=${JSON.stringify(value)}: it has parts, such as ${name === "pmi-simple" ? "pmi-simple.nomap" : `${name}.k=4`}`);
-  return value;
 }
 
 /** Programs that load a libpmi.so or libpmi2.so shall find ours, which speaks to us, and not another launcher's. */

@@ -6,9 +6,9 @@
 //   data {data, encoding?}   resize {winsize}   detach       from a client that is attached
 // With `interactive`, the shell.init event says where the first task's terminal is (`pty`), and the task's end waits for somebody to
 // have seen it. With `capture`, what the terminal shows is the task's output, too.
-import { isUtf8 } from "node:buffer";
 import { IdSet } from "../../formats/idset.ts";
 import { isJsonObject, type JsonObject } from "../../formats/json.ts";
+import { encodeData } from "../../formats/stdio.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
 import type { Answer } from "../../client/service.ts";
 import { errno, FluxError } from "../../message/errno.ts";
@@ -247,7 +247,5 @@ function openSession(shell: Shell, rank: number, option: PtyOption): Session {
 }
 
 function dataPayload(bytes: Uint8Array): JsonObject {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (isUtf8(buffer) && !buffer.includes(0)) return { type: "data", data: buffer.toString() };
-  return { type: "data", encoding: "base64", data: buffer.toString("base64") };
+  return { type: "data", ...encodeData(bytes) };
 }
