@@ -90,7 +90,6 @@ export function setupAttributes(attrs: Attributes, facts: Facts): void {
   attrs.set("tbon.descendants", String(descendantsOf(topology, rank).length));
   attrs.set("tbon.level", String(levelOf(topology, rank)));
   attrs.set("tbon.maxlevel", String(maxLevel(topology)));
-  if (rank === 0) attrs.setDefault("content.backing-module", "content-sqlite");
   for (const [name, value] of Object.entries(DEFAULTS)) attrs.setDefault(name, value);
 }
 

@@ -262,7 +262,8 @@ const FIELDS: Readonly<Record<string, Field>> = {
     ["state", "result", "waitstatus", "exception_occurred", "exception_severity", "exception_type", "exception_note"],
     inactiveReason,
   ),
-  uri: field("URI", ["annotations"], (row) => jobUri(row) ?? ""),
+  // Scripts, completions among them, tell jobs that are no instances by this word.
+  uri: field("URI", ["annotations"], (row) => jobUri(row) ?? "None"),
   "uri.local": field("URI", ["annotations"], (row) => localPart(jobUri(row))),
 };
 

@@ -1,7 +1,7 @@
 // hwloc's XML (version 2 of its format): read for the few objects that matter here, and written from a topology where hwloc itself is absent.
 //
 // Read: Package, NUMANode, Core, PU with their cpusets, and OSDev with a compute backend (CUDA, NVML, OpenCL, RSMI) as GPUs,
-// counted once when two backends show the same PCI device.
+// counted once when two backends show the same PCI device, unless FLUX_HWLOC_GPU_NO_DEDUP is set.
 
 import { errno, FluxError } from "../message/errno.ts";
 import type { Core, Gpu, NumaNode, Topology } from "./topology.ts";
@@ -86,7 +86,7 @@ const COMPUTE_BACKENDS = new Map<string, Gpu["vendor"]>([
   ["RSMI", "amd"],
 ]);
 
-function gpusOf(objects: readonly XmlObject[]): Gpu[] {
+function gpusOf(objects: readonly XmlObject[], all: boolean): Gpu[] {
   const backendOfDevice = new Map<XmlObject, string>();
   const gpus: Gpu[] = [];
   for (const object of objects) {
@@ -97,7 +97,7 @@ function gpusOf(objects: readonly XmlObject[]): Gpu[] {
     let pci = object.parent;
     while (pci !== undefined && pci.type !== "PCIDev") pci = pci.parent;
     const name = object.attributes.get("name") ?? "";
-    if (pci !== undefined) {
+    if (pci !== undefined && !all) {
       const first = backendOfDevice.get(pci);
       if (first !== undefined && first !== backend) continue; // the same device by another way; one backend twice is partitions
       backendOfDevice.set(pci, backend);
@@ -116,7 +116,7 @@ function indexOf(object: XmlObject): number {
 }
 
 /** Cores, packages, NUMA nodes and GPUs of an hwloc XML document. EINVAL when it is no such document or has no core. */
-export function parseHwlocXml(xml: string): Topology {
+export function parseHwlocXml(xml: string, env: Readonly<Record<string, string | undefined>> = process.env): Topology {
   const objects = readObjects(xml);
   const ofType = (type: string): XmlObject[] => objects.filter((object) => object.type === type);
   const packages = ofType("Package").map((object) => ({ os_index: indexOf(object), cpus: new Set(cpusetOf(object)) }));
@@ -141,7 +141,7 @@ export function parseHwlocXml(xml: string): Topology {
     cores,
     packages: packages.length > 0 ? packages.map((set) => set.os_index) : [0],
     numaNodes: nodes.map(({ os_index, memory_bytes }): NumaNode => ({ os_index, memory_bytes })),
-    gpus: gpusOf(objects),
+    gpus: gpusOf(objects, (env["FLUX_HWLOC_GPU_NO_DEDUP"] ?? "") !== ""),
   };
 }
 

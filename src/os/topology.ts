@@ -78,7 +78,7 @@ export function discoverTopology(options: DiscoverOptions = {}): Topology {
   const file = env["FLUX_HWLOC_XMLFILE"];
   if (file !== undefined && file !== "") {
     const foreign = env["FLUX_HWLOC_XMLFILE_NOT_THISSYSTEM"] !== undefined;
-    return restrict(parseHwlocXml(readXmlFile(file)), foreign ? "all" : (options.allowed ?? getAffinity()));
+    return restrict(parseHwlocXml(readXmlFile(file), env), foreign ? "all" : (options.allowed ?? getAffinity()));
   }
   return restrict(readSystem(options.sys ?? "/sys", options.proc ?? "/proc"), options.allowed ?? getAffinity());
 }

@@ -42,6 +42,10 @@ describe("table of jobs", () => {
     ]);
   });
 
+  test("a job that is no instance has the URI None, as scripts expect", () => {
+    expect(show("{name} {uri}|{uri.local}", running, row({ state: 16, annotations: { user: { uri: "ssh://h/x" } } }))).toBe("NAME URI|URI\nprog None|\nprog ssh://h/x|local:///x\n");
+  });
+
   test("ids in all forms, times, reals", () => {
     expect(show("{id.dec} {id.hex} {id.dothex} {duration} {t_remaining!F} {runtime:.2f} {t_depend!D}", running)).toBe(
       "JOBID JOBID JOBID DURATION T_REMAINING RUNTIME T_DEPEND\n9007199254740993 0x20000000000001 0020.0000.0000.0001 0.0 59.17m 50.00 \n",

@@ -21,6 +21,14 @@ test("blobs are stored, loaded by their names, and kept on rank 0", async () => 
   expect(stderr).toContain("flux-content: error loading blob: No such file or directory\nflux-content: error loading blob: Invalid argument\n");
 });
 
+test("the first module that keeps blobs is the one, where none was asked for", async () => {
+  await using box = sandbox();
+  const script = "flux getattr content.backing-module; flux module load content; flux module load content-files; flux module load kvs; flux getattr content.backing-module; flux module remove kvs; flux module remove content-files; flux module load content-sqlite";
+  const { stdout, stderr } = await box.flux(...start("-Sbroker.rc1_path=", "-Sbroker.rc3_path=", script));
+  expect(stdout).toBe("content-files\n");
+  expect(stderr).toContain("content backing store cannot be changed on the fly");
+});
+
 describe("flux dump and restore", () => {
   test.each(["tar", "tgz", "tar.zst"])("all keys come back by way of .%s", async (ending) => {
     await using box = sandbox();

@@ -235,6 +235,7 @@ describe("topology", () => {
     const env = { FLUX_HWLOC_XMLFILE: file, FLUX_HWLOC_XMLFILE_NOT_THISSYSTEM: "1" };
     const topology = discoverTopology({ env });
     expect([topology.cores.length, topology.gpus]).toEqual([2, [{ vendor: "nvidia", id: "0000:01:00.0" }]]);
+    expect(discoverTopology({ env: { ...env, FLUX_HWLOC_GPU_NO_DEDUP: "1" } }).gpus.map((gpu) => gpu.vendor)).toEqual(["nvidia", "other"]);
     expect(discoverTopology({ env: { FLUX_HWLOC_XMLFILE: file }, allowed: [1] }).cores.map((core) => core.cpus)).toEqual([[1]]);
     expect(failure(() => discoverTopology({ env: { FLUX_HWLOC_XMLFILE: "/none.xml" } })).message).toContain("/none.xml");
     for (const bad of ["", "<topology>", '<topology><object type="Core" cpuset="0x1">']) expect(failure(() => parseHwlocXml(bad)).errno).toBe(errno.EINVAL);
