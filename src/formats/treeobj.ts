@@ -102,7 +102,7 @@ function check(value: unknown, path: string, depth: number): Treeobj {
   if (!isJsonObject(value)) throw fieldError(WHAT, path.replace(/\.$/, ""), "must be an object");
   const { ver, type, data } = value;
   if (ver !== 1) throw fieldError(WHAT, `${path}ver`, `must be 1, not ${JSON.stringify(ver)}`);
-  for (const name in value) {
+  for (const name of Object.keys(value)) {
     if (name !== "ver" && name !== "type" && name !== "data") throw fieldError(WHAT, `${path}${name}`, "unknown member");
   }
   switch (type) {

@@ -20,7 +20,8 @@ export function unpack<S extends Record<string, Reader<unknown>>>(payload: JsonO
 
 function record<S extends Record<string, Reader<unknown>>>(payload: JsonObject, spec: S, prefix: string): Unpacked<S> {
   const out: Record<string, unknown> = {};
-  for (const name in spec) {
+  // Own names: a user's file in a job shell may have given Object.prototype more.
+  for (const name of Object.keys(spec) as (keyof S & string)[]) {
     const reader = spec[name];
     if (reader !== undefined) out[name] = reader(payload[name], prefix + name);
   }

@@ -3,8 +3,12 @@
 import { processesWithEnvironment } from "../os/process-tree.ts";
 import { sendSignal } from "../os/spawn.ts";
 
-/** Kills every process of ours that was started in this job of this instance. Returns how many there were. */
-export function killOrphans(namespace: string, uri: string): number {
+/** Every process of ours that was started in this job of this instance. */
+export function orphansOf(namespace: string, uri: string): number[] {
   const found = processesWithEnvironment(`FLUX_KVS_NAMESPACE=${namespace}`, `FLUX_URI=${uri}`);
-  return found.filter(({ pid }) => pid > 1 && sendSignal(pid, "SIGKILL")).length;
+  return found.map(({ pid }) => pid).filter((pid) => pid > 1);
+}
+
+export function killOrphans(namespace: string, uri: string): void {
+  for (const pid of orphansOf(namespace, uri)) sendSignal(pid, "SIGKILL");
 }

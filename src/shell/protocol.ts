@@ -34,6 +34,8 @@ export interface ShellReport {
   readonly pids?: readonly number[];
   /** The shell will not take another job. */
   readonly last?: boolean;
+  /** With "exited", from job-exec in place of the shell: its process has ended, and `status` is that of the process. */
+  readonly lost?: boolean;
 }
 
 /** A report as a payload: members that are absent stay absent. */
@@ -51,6 +53,7 @@ export const reportSpec = {
   at_start: opt(str),
   pids: opt(arr(uint)),
   last: def(bool, false),
+  lost: def(bool, false),
 };
 
 export const jobOrderSpec = {

@@ -62,11 +62,17 @@ export async function runWorker(h: Flux, options: WorkerOptions): Promise<void> 
     else if (type === "expiration") run.expiration(expiration ?? 0);
   };
 
-  for await (const order of untilLost(orders)) {
-    const { type } = unpack(order, { type: str });
-    if (type === "retire") break;
-    if (type === "job") begin(order);
-    else control(order, type);
+  try {
+    for await (const order of untilLost(orders)) {
+      const { type } = unpack(order, { type: str });
+      if (type === "retire") break;
+      if (type === "job") begin(order);
+      else control(order, type);
+    }
+  } catch (err) {
+    // The end of this process: whoever looks at the job sees why, and job-exec ends what is left of it.
+    if (current !== undefined) await h.rpc("job-manager.raise", { id: current.id, type: "exec", severity: 0, note: `internal error in the job shell: ${formatError(err)}` });
+    throw err;
   }
   // With a job: the broker went away, or unloaded job-exec. Nobody wants the job any more.
   if (current !== undefined) {

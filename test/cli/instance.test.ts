@@ -155,7 +155,7 @@ test("kvs eventlogs", async () => {
   await flux("kvs", "put", "nolog=foo");
   for (const how of [["get"], ["get", "--watch"], ["wait-event"]]) {
     const { err, code } = await flux("kvs", "eventlog", ...how, "nolog", ...(how[0] === "get" ? [] : ["x"]));
-    expect([err, code]).toEqual(['flux-kvs: invalid eventlog entry "foo": the last entry does not end in a newline\n', 1]);
+    expect([err, code]).toEqual(['flux-kvs: cannot decode improperly formatted eventlog: invalid eventlog entry "foo": the last entry does not end in a newline\n', 1]);
   }
 });
 

@@ -212,3 +212,25 @@ test("a file that never returns is ended by the time limit", async () => {
   expect(job.responses.find((r) => r.type === "exception")?.data).toEqual({ severity: 0, type: "timeout", note: "resource allocation expired" });
   expect(job.status()).not.toBe(0);
 });
+
+test.each([0, 3])("a file that ends the shell's process (%i) fails its job, and the job says why", async (code) => {
+  const job = await runWith(rc(`process.exit(${code});`), ["true"]);
+  expect(job.responses.find((r) => r.type === "exception")?.data["note"]).toBe(`shell rank 0 (on test0): its process ended with exit code ${code} before the job was over: a file that runs in it (userrc, initrc) must not call process.exit()`);
+  expect(job.status()).toBe((code || 1) << 8);
+});
+
+test("a file may spoil Object.prototype", async () => {
+  const job = await runWith(rc('Object.prototype.more = 1; Object.prototype.call_me = () => { throw new Error("called"); };'), ["echo", "ran"]);
+  expect(lab.output(job.id).stdout).toBe("ran\n");
+  expect((await lab.run(["true"])).status()).toBe(0);
+});
+
+test("a file that breaks the shell ends its job with what broke", async () => {
+  const path = rc('Number.isSafeInteger = () => { throw new TypeError("spoiled"); };');
+  const job = lab.submit(jobspec(["sleep", "54399"], { shell: { userrc: path } }), [0]);
+  await job.started;
+  lab.h.publish(`shell-${job.id}.kill`, { signum: 10 });
+  await job.done;
+  expect(note(job)).toMatch(/^internal error in the job shell: .*spoiled$/);
+  expect(job.status()).not.toBe(0);
+});

@@ -1,6 +1,8 @@
 // Jobs run by real shell processes on one broker and on several.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { formatJobId } from "../../src/formats/fluid.ts";
 import { str } from "../../src/message/unpack.ts";
 import { listProcesses } from "../../src/os/process-tree.ts";
@@ -143,4 +145,14 @@ test("a shell that is killed hurts only its job", async () => {
   expect(job.responses.find((r) => r.type === "exception")?.data["note"]).toMatch(/^shell rank 0 \(on test0\): Killed$/);
   expect(job.status()).not.toBe(0);
   expect((await lab.run(["true"])).status()).toBe(0);
+});
+
+test("what a killed shell leaves is asked to end before it is killed", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "flux-shell-"));
+  const file = join(dir, "asked");
+  // Its output has no reader any more, and sh says there that sleep was terminated.
+  const job = lab.submit(jobspec(["sh", "-c", `trap '' PIPE; trap 'echo yes >${file}; exit' TERM; kill -9 $PPID; while :; do sleep 0.02; done`]), [0]);
+  await job.done;
+  expect(readFileSync(file, "utf8")).toBe("yes\n");
+  rmSync(dir, { recursive: true });
 });

@@ -1,6 +1,7 @@
 // flux kvs eventlog: append to an eventlog (RFC 18) at any key, print it, wait for an event in it.
 import type { Flux } from "../../client/flux.ts";
 import type { Stream } from "../../client/stream.ts";
+import { FormatError } from "../../formats/error.ts";
 import { type EventlogEntry, EventlogParser, formatEventlogEntry, parseEventlog } from "../../formats/eventlog.ts";
 import { decodeJsonObject, type JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno } from "../../message/errno.ts";
@@ -98,11 +99,16 @@ const get = defineCommand({
         }
         return 0;
       } catch (err) {
-        throw explained("flux_kvs_lookup_get", err);
+        throw failure(err);
       }
     });
   },
 });
+
+function failure(err: unknown): unknown {
+  if (err instanceof FormatError) return new FluxError(errno.EINVAL, `cannot decode improperly formatted eventlog: ${err.message}`);
+  return explained("flux_kvs_lookup_get", err);
+}
 
 async function* entries(answers: Stream): AsyncGenerator<EventlogEntry> {
   const parser = new EventlogParser();
@@ -162,7 +168,7 @@ async function waitFor(h: Flux, key: string, event: string, options: WaitOptions
     }
   } catch (err) {
     if (isErrno(err, errno.ENOENT)) throw new UsageError(`eventlog path ${key} not found`);
-    throw explained("flux_kvs_lookup_get", err);
+    throw failure(err);
   } finally {
     timer.stop();
   }

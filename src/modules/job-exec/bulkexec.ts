@@ -81,7 +81,7 @@ export function bulkExecution(job: ActiveJob): Execution {
     if (shell.shellRank === 0) leaderGone(shell, status);
     if (many && nReady < shells.length) beforeBarrier(shell);
     const signum = termSignal(status);
-    if (signum !== undefined) killedBy(shell, signum);
+    if (signum !== undefined) processGone(shell, describeSignal(signum));
     if (nGone < shells.length) return;
     clock.clear(barrierTimer);
     clock.clear(exitTimer);
@@ -118,9 +118,16 @@ export function bulkExecution(job: ActiveJob): Execution {
     for (const each of shells) if (each.ready && !each.running) order(each, { type: "go" });
   };
 
-  const killedBy = (shell: JobShell, signum: number): void => {
-    if (shell.shellRank === 0) return fatal(job, `shell rank 0 (on ${shell.host}): ${describeSignal(signum)}`);
-    lost(shell, `shell rank ${shell.shellRank} (on ${shell.host}): ${describeSignal(signum)}`);
+  const processGone = (shell: JobShell, how: string): void => {
+    const text = `shell rank ${shell.shellRank} (on ${shell.host}): ${how}`;
+    if (shell.shellRank === 0) fatal(job, text);
+    else lost(shell, text);
+  };
+
+  /** A shell process that ends by itself has said how its job went: only what runs in it can end it before. */
+  const exited = (shell: JobShell, status: number): void => {
+    processGone(shell, `its process ended with exit code ${shellExitCode(status)} before the job was over: a file that runs in it (userrc, initrc) must not call process.exit()`);
+    gone(shell, status === 0 ? 1 << 8 : status);
   };
 
   /** The leader must know, since it waits for what this shell would have said. */
@@ -144,7 +151,7 @@ export function bulkExecution(job: ActiveJob): Execution {
   };
 
   const report = (shell: JobShell, payload: JsonObject): void => {
-    const { phase, status, append, at_start } = unpack(payload, reportSpec);
+    const { phase, status = 0, append, at_start, lost: isLost } = unpack(payload, reportSpec);
     if (at_start !== undefined) atStart = at_start;
     for (const key of ["exec.eventlog", "output", "input"] as const) {
       const text = append?.[key];
@@ -158,7 +165,8 @@ export function bulkExecution(job: ActiveJob): Execution {
     }
     if (phase !== "exited") return;
     if (!many && nReady === 0) ready(shell);
-    gone(shell, status ?? 0);
+    if (isLost && termSignal(status) === undefined) exited(shell, status);
+    else gone(shell, status);
   };
 
   const activeRanks = (): IdSet => IdSet.from(shells.filter((shell) => shell.status === undefined).map((shell) => shell.brokerRank));

@@ -70,6 +70,8 @@ const IDLE_MS = 60_000;
 const IDLE_MAX = 64;
 /** When the pool ends, how long a shell may take to end its job's tasks (worker.ts) before it is killed. */
 const RETIRE_MS = 2000;
+/** How long a process may live on whose connection has ended. */
+const ENDING_MS = 500;
 const SIGKILL = 9;
 
 export class Pool {
@@ -228,12 +230,14 @@ export class Pool {
     waiting.worker = undefined;
     const process = this.#processes.get(worker.pid);
     if (process === undefined) return waiting.events.lost(signalStatus(SIGKILL));
-    // A process that lost its connection is of no use, whatever it still does.
-    if (worker.pid > 1) sendSignal(worker.pid, SIGKILL);
-    process.then(
-      ({ status }) => waiting.events.lost(status),
-      () => waiting.events.lost(signalStatus(SIGKILL)),
-    );
+    // A process that lost its connection is of no use, whatever it still does. One that is ending says how.
+    const { clock } = this.#options;
+    const killer = clock.setTimer(ENDING_MS, () => worker.pid > 1 && sendSignal(worker.pid, SIGKILL));
+    const lost = (status: number): void => {
+      clock.clear(killer);
+      waiting.events.lost(status);
+    };
+    process.then(({ status }) => lost(status), () => lost(signalStatus(SIGKILL)));
   }
 
   #startNeeded(): void {

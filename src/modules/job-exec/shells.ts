@@ -13,8 +13,9 @@ import type { JsonObject } from "../../formats/json.ts";
 import { termSignal } from "../../formats/waitstatus.ts";
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import { int, jobid, str, uint } from "../../message/unpack.ts";
+import { sendSignal } from "../../os/spawn.ts";
 import { jobOrderSpec, reportSpec } from "../../shell/protocol.ts";
-import { killOrphans } from "../../shell/orphans.ts";
+import { killOrphans, orphansOf } from "../../shell/orphans.ts";
 import { type Lease, Pool, signalGroups, type PoolOptions } from "./pool.ts";
 
 interface ActiveShell {
@@ -38,8 +39,12 @@ export interface Shells {
 }
 
 const SIGKILL = 9;
-/** After a shell was killed, its processes are looked for at once and after each of these times. */
+const SIGTERM = 15;
+/** After a shell was killed, its processes are looked for at once and after each of these times, though none was there. */
 const SWEEPS_MS = [20, 100];
+/** As long as there are some that were asked to end, they are looked for every so often, and then killed. */
+const SWEEP_MS = 100;
+const ASKED_MS = 5000;
 const SHELL_EVENT = /^shell-(\d+)\.kill$/;
 
 export async function startShells(h: Flux, options: PoolOptions): Promise<Shells> {
@@ -55,16 +60,23 @@ export async function startShells(h: Flux, options: PoolOptions): Promise<Shells
   };
 
   /**
-   * Kills what the tasks of a killed shell are: it told of some, and the others are known by their environment, which one
-   * that was being started gets a little later.
+   * Ends what the tasks of a killed shell are: it told of some, and the others are known by their environment, which one
+   * that was being started gets a little later. They are asked first: a broker among them has directories to remove.
    */
   const sweep = async ({ pids, namespace }: ActiveShell): Promise<void> => {
+    const { clock } = options;
+    const end_ms = clock.monotonic_ms() + ASKED_MS;
+    const asked = new Set<number>();
+    signalGroups(pids, SIGTERM);
+    for (let round = 0; clock.monotonic_ms() < end_ms; round++) {
+      const left = orphansOf(namespace, uri);
+      if (left.length === 0 && round >= SWEEPS_MS.length) break;
+      for (const pid of left) if (!asked.has(pid)) sendSignal(pid, SIGTERM);
+      for (const pid of left) asked.add(pid);
+      await clock.sleep(SWEEPS_MS[round] ?? SWEEP_MS);
+    }
     signalGroups(pids, SIGKILL);
     killOrphans(namespace, uri);
-    for (const wait_ms of SWEEPS_MS) {
-      await options.clock.sleep(wait_ms);
-      killOrphans(namespace, uri);
-    }
   };
 
   const start = (request: Request): typeof DEFERRED => {
@@ -85,7 +97,7 @@ export async function startShells(h: Flux, options: PoolOptions): Promise<Shells
         lost(status) {
           sweep(shell)
             .catch((err: unknown) => options.log(3, `job ${id}: cannot look for what its shell left: ${toFluxError(err).message}`))
-            .finally(() => end(shell, { id, shell_rank, phase: "exited", status: termSignal(status) ?? status }));
+            .finally(() => end(shell, { id, shell_rank, phase: "exited", status: termSignal(status) ?? status, lost: true }));
         },
       },
     );

@@ -360,7 +360,7 @@ class Leader {
     const follow = async (): Promise<void> => {
       for await (const { R } of updates) {
         this.#lifetime = parseR(R);
-        if (this.#R !== undefined) await this.#expire(this.#lifetime.expiration);
+        await this.#expire(this.#lifetime.expiration);
       }
     };
     follow().catch((err: unknown) => {
@@ -369,7 +369,11 @@ class Leader {
   }
 
   async #expire(expiration: number): Promise<void> {
-    if (this.#R === undefined) throw new FluxError(errno.ENOENT, "resources are not known yet");
+    if (this.#R === undefined) {
+      // R gets it when all brokers have said what they have.
+      this.#lifetime = { starttime: this.#lifetime?.starttime ?? 0, expiration };
+      return;
+    }
     if (this.#R.expiration === expiration) return;
     const R = this.#R.clone();
     R.expiration = expiration;

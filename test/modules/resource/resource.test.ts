@@ -21,14 +21,14 @@ afterEach(async () => {
 
 const CONFIG = { resource: { noverify: true, config: [{ hosts: "test[0-3]", cores: "0-3", gpus: "0" }, { hosts: "test[2-3]", properties: ["big"] }] } };
 
-async function start(options: { size?: number; config?: JsonObject; values?: Map<string, string>; args?: string[]; online?: string } = {}) {
+async function start(options: { size?: number; config?: JsonObject; values?: Map<string, string>; args?: string[]; online?: string; modules?: [] } = {}) {
   const kvs = fakeKvs(options.values);
   const groups = fakeGroups();
   groups.set("broker.online", options.online ?? "");
   cluster = await startCluster({
     size: options.size ?? 4,
     rank0: [kvs, groups],
-    modules: [[resource, ...(options.args ?? [])]],
+    modules: options.modules ?? [[resource, ...(options.args ?? [])]],
     ...(options.config && { config: options.config }),
   });
   return { h: cluster.open(), kvs, groups, cluster };
@@ -143,6 +143,16 @@ test("a scheduler hears what is up, and what goes", async () => {
     const again = h.stream("resource.acquire");
     return again.next().then(() => true, () => false);
   }, "the resources can be acquired again");
+});
+
+test("an expiration that comes before all brokers have said what they have is not lost", async () => {
+  const { h, cluster } = await start({ size: 2, online: "0-1", modules: [] });
+  await cluster.brokers[0]?.host.load(resource);
+  await h.rpc("resource.expiration-update", { expiration: 4_000_000_000 });
+  await expect(h.rpc("resource.get")).rejects.toMatchObject({ errno: errno.ENOENT });
+  await cluster.brokers[1]?.host.load(resource);
+  await known(h);
+  expect(Rset.parse(JSON.stringify((await h.rpc("resource.get"))["R"])).expiration).toBe(4_000_000_000);
 });
 
 test("another rank than 0 says where to ask", async () => {
