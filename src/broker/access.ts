@@ -5,10 +5,11 @@
 //
 // Names are looked up when somebody connects, so that a change of a group counts from the next connection on. One that
 // doesn't exist is logged and gives nothing to anybody.
+import { configTable, readTable } from "../client/config-table.ts";
 import type { JsonObject } from "../formats/json.ts";
 import { errno, FluxError } from "../message/errno.ts";
 import { ROLE_ADMIN, ROLE_NONE, ROLE_OWNER, ROLE_USER } from "../message/roles.ts";
-import { arr, bool, def, dict, fields, obj, opt, str, unpack } from "../message/unpack.ts";
+import { arr, bool, def, dict, obj, str } from "../message/unpack.ts";
 import { currentUserByName, groupMembers, userName } from "../os/passwd.ts";
 
 export interface AccessRules {
@@ -28,12 +29,12 @@ const NOBODY: Members = { users: [], groups: [] };
 
 export const OWNER_ONLY: AccessRules = { allowGuestUser: false, allowRootOwner: false, admins: NOBODY };
 
-/** Throws FluxError EPROTO naming what is wrong. */
+/** Throws FluxError EINVAL naming what is wrong. */
 export function accessRules(config: JsonObject): AccessRules {
-  const table = unpack(config, { access: opt(obj) }).access ?? {};
-  for (const name of Object.keys(table)) if (!KEYS.includes(name)) throw new FluxError(errno.EPROTO, `access.${name}: there is no such key; there are ${KEYS.join(", ")}`);
-  const { roles, ...access } = fields({ "allow-guest-user": def(bool, false), "allow-root-owner": def(bool, false), roles: def(dict(obj), {}) })(table, "access");
-  for (const name of Object.keys(roles)) if (!ROLES.includes(name)) throw new FluxError(errno.EPROTO, `unknown role '${name}' in [access.roles]`);
+  const table = configTable(config, "access");
+  for (const name of Object.keys(table)) if (!KEYS.includes(name)) throw new FluxError(errno.EINVAL, `access.${name}: there is no such key; there are ${KEYS.join(", ")}`);
+  const { roles, ...access } = readTable(table, "access", { "allow-guest-user": def(bool, false), "allow-root-owner": def(bool, false), roles: def(dict(obj), {}) });
+  for (const name of Object.keys(roles)) if (!ROLES.includes(name)) throw new FluxError(errno.EINVAL, `unknown role '${name}' in [access.roles]`);
   return {
     allowGuestUser: access["allow-guest-user"],
     allowRootOwner: access["allow-root-owner"],
@@ -52,8 +53,8 @@ export function currentAccess(config: () => JsonObject): () => AccessRules {
 }
 
 function members(where: string, table: JsonObject): Members {
-  for (const key of Object.keys(table)) if (!Object.hasOwn(NOBODY, key)) throw new FluxError(errno.EPROTO, `${where}.${key}: there is no such key; there are users and groups`);
-  return fields({ users: def(arr(str), []), groups: def(arr(str), []) })(table, where);
+  for (const key of Object.keys(table)) if (!Object.hasOwn(NOBODY, key)) throw new FluxError(errno.EINVAL, `${where}.${key}: there is no such key; there are users and groups`);
+  return readTable(table, where, { users: def(arr(str), []), groups: def(arr(str), []) });
 }
 
 /** The roles of a user who connects; undefined for one who may not. */

@@ -15,6 +15,7 @@ const COMMON = {
   timeout: value("-t, --timeout FSD", "give up after this time", parseDuration),
   method: text("--method URI", "the method: simple, libpmi2[:PATH], libpmi[:PATH] or single"),
   noFlux: flag("--libpmi-noflux", "fail if the library that is found is Flux's own"),
+  cray: flag("--libpmi2-cray", "treat the library of libpmi2 as Cray's"),
 } as const;
 
 interface CommonOptions {
@@ -22,6 +23,7 @@ interface CommonOptions {
   readonly timeout: number | undefined;
   readonly method: string | undefined;
   readonly noFlux: boolean;
+  readonly cray: boolean;
 }
 
 /** Opens PMI, does `work`, and says goodbye; resolves to the exit code. */
@@ -37,7 +39,7 @@ async function withPmi(options: CommonOptions, work: (pmi: PmiClient) => Promise
   const env = isVerbose ? { ...process.env, FLUX_PMI_DEBUG: "1" } : process.env;
   const trace = isVerbose ? (line: string): void => writeStderr(`${line}\n`) : undefined;
   const methods = options.method === undefined ? methodsFrom(env).filter((method) => method !== "config") : [options.method];
-  const { pmi } = await openPmi(methods, { env, trace, noFlux: options.noFlux });
+  const { pmi } = await openPmi(methods, { env, trace, noFlux: options.noFlux, cray: options.cray });
   try {
     await work(pmi);
     await doing("finalize", pmi.finalize());
@@ -165,6 +167,7 @@ export default defineCommand({
       ...(options.timeout === undefined ? [] : [`--timeout=${options.timeout}s`]),
       ...(options.method === undefined ? [] : [`--method=${options.method}`]),
       ...(options.noFlux ? ["--libpmi-noflux"] : []),
+      ...(options.cray ? ["--libpmi2-cray"] : []),
     ];
     return runCommand({ ...spec, name: "pmi" }, [...words, ...rest]);
   },

@@ -7,6 +7,10 @@ import { FormatError } from "./error.ts";
 export const SIGRTMIN = 34;
 export const SIGRTMAX = 64;
 
+export function isSignal(number: number): boolean {
+  return Number.isInteger(number) && number >= 1 && number <= SIGRTMAX;
+}
+
 const numbers = new Map<string, number>(Object.entries(constants.signals));
 const names = new Map<number, string>();
 for (const [name, number] of numbers) if (!names.has(number)) names.set(number, name);
@@ -50,7 +54,7 @@ export function parseSignal(text: string): number {
   const name = text.trim().toUpperCase();
   if (/^\d{1,2}$/.test(name)) {
     const number = Number(name);
-    if (number >= 1 && number <= SIGRTMAX) return number;
+    if (isSignal(number)) return number;
     throw new FormatError("signal", text, `a signal is from 1 to ${SIGRTMAX}`);
   }
   const full = name.startsWith("SIG") ? name : `SIG${name}`;

@@ -6,7 +6,7 @@
 // naming it.
 import type { Json, JsonObject } from "../formats/json.ts";
 import { toJobId, type JobId } from "../formats/fluid.ts";
-import { errno, FluxError } from "./errno.ts";
+import { errno, FluxError, toFluxError } from "./errno.ts";
 
 /** Reads one value; throws FluxError EPROTO naming `path` when it has the wrong type. */
 export type Reader<T> = (value: unknown, path: string) => T;
@@ -110,5 +110,16 @@ export function def<T>(reader: Reader<T>, fallback: T): Reader<T> {
 
 function wrong(value: unknown, path: string, wanted: string): FluxError {
   const found = value === undefined ? "missing" : `${typeof value}, not ${wanted}`;
-  return new FluxError(errno.EPROTO, `Protocol error: '${path}' is ${found}`);
+  return new WrongField(`'${path}' is ${found}`);
+}
+
+class WrongField extends FluxError {
+  constructor(readonly problem: string) {
+    super(errno.EPROTO, `Protocol error: ${problem}`);
+  }
+}
+
+/** What is wrong, in words for somebody who wrote a table of the configuration or a part of a jobspec, and no message. */
+export function problemOf(err: unknown): string {
+  return err instanceof WrongField ? err.problem : toFluxError(err).message;
 }

@@ -18,11 +18,15 @@ export interface PmiLibraryOptions {
   readonly path?: string | undefined;
   /** Refuse Flux's own library, which would only pass everything on to Flux's PMI. */
   readonly noFlux?: boolean;
+  /** Treat a libpmi2.so as Cray's, as it is for one that shows that it is. */
+  readonly cray?: boolean;
 }
 
 const BUFFER_BYTES = 1024;
 /** The names a library may have where its development package isn't installed. */
 const NAMES = { libpmi: ["libpmi.so", "libpmi.so.0"], libpmi2: ["libpmi2.so", "libpmi2.so.0"] } as const;
+/** An attribute of the job, which nobody has put. */
+const MAPPING_KEY = "PMI_process_mapping";
 const CRAY_SYMBOL = "PMI_CRAY_Get_app_size";
 const FLUX_SYMBOL = "flux_pmi_library";
 
@@ -49,7 +53,30 @@ export function openPmiLibrary(kind: PmiLibraryKind, options: PmiLibraryOptions 
   const path = find(options.path === undefined ? NAMES[kind] : [options.path], kind === "libpmi" ? "PMI_Init" : "PMI2_Init");
   if (options.noFlux === true && hasSymbol(path, FLUX_SYMBOL)) throw new FluxError(errno.EPERM, `${path}: this is Flux's own library`);
   if (kind === "libpmi" && hasSymbol(path, CRAY_SYMBOL)) throw new FluxError(errno.EPERM, `${path}: refusing to use Cray's libpmi.so: its libpmi2.so does better`);
-  return kind === "libpmi" ? openFirst(path) : openSecond(path);
+  if (kind === "libpmi") return openFirst(path);
+  return options.cray === true || hasSymbol(path, CRAY_SYMBOL) ? forCray(openSecond(path)) : openSecond(path);
+}
+
+/** What a Flux sets for programs that it starts. */
+const OF_FLUX: ReadonlySet<string> = new Set(["flux.instance-level", "flux.taskmap"]);
+
+/**
+ * Cray's libpmi2.so takes no ";" and "=" in values, which are base64 with "*" at its end instead; and it complains on stderr of a
+ * key that there is not, so that those are not asked for that only a Flux would have set.
+ */
+function forCray(pmi: PmiClient): PmiClient {
+  return {
+    ...pmi,
+    async put(key, value) {
+      await pmi.put(key, Buffer.from(value).toString("base64").replaceAll("=", "*"));
+    },
+    async get(key) {
+      if (OF_FLUX.has(key)) return undefined;
+      const value = await pmi.get(key);
+      if (value === undefined || key === MAPPING_KEY) return value;
+      return Buffer.from(value.replaceAll("*", "="), "base64").toString();
+    },
+  };
 }
 
 /** The first of these names that the system opens and that has the function `symbol`. */
@@ -177,7 +204,7 @@ function openSecond(path: string): PmiClient {
       must("PMI2_KVS_Put", () => api.PMI2_KVS_Put(ptr(cstring(key)), ptr(cstring(value))));
     },
     async get(key) {
-      if (key === "PMI_process_mapping") return attribute(key);
+      if (key === MAPPING_KEY) return attribute(key);
       const value = new Uint8Array(BUFFER_BYTES);
       const length = new Int32Array(1);
       // -1: this job's space, no hint whose key it is.

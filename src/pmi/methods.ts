@@ -21,6 +21,7 @@ export interface OpenOptions {
   /** Told what is tried and what came of it. */
   readonly trace?: ((text: string) => void) | undefined;
   readonly noFlux?: boolean;
+  readonly cray?: boolean;
 }
 
 export const PMI_METHODS = ["simple", "libpmi2", "libpmi", "single"] as const;
@@ -97,7 +98,7 @@ async function open(method: (typeof PMI_METHODS)[number], path: string | undefin
   if (method === "single") return singlePmi();
   if (method === "simple") return openPmiClient(options.env);
   const { openPmiLibrary } = await import("./library.ts");
-  return openPmiLibrary(method, { path, noFlux: options.noFlux ?? false });
+  return openPmiLibrary(method, { path, noFlux: options.noFlux ?? false, cray: options.cray ?? false });
 }
 
 /** PMI of a program that is alone: it reads what it put. */

@@ -16,6 +16,7 @@ import { type Answer, allowUser, type OpenMethod } from "../client/service.ts";
 import { formatError } from "./failure.ts";
 import type { JsonObject, Json } from "../formats/json.ts";
 import type { Taskmap } from "../formats/taskmap.ts";
+import { isSignal } from "../formats/signal.ts";
 import { exitCode, shellExitCode } from "../formats/waitstatus.ts";
 import { errno, FluxError, strerror, toFluxError } from "../message/errno.ts";
 import type { Message } from "../message/message.ts";
@@ -129,7 +130,8 @@ export interface ShellRun {
   /** Resolves when the shell is through with the job; never rejects. False: something is left that a next job could feel. */
   readonly finished: Promise<boolean>;
   go(): void;
-  kill(signum: number): void;
+  /** What is no signal is logged. */
+  kill(signum: number | undefined): void;
   /** Nobody wants the job any more: its tasks are killed, and none is started from now on. */
   abort(): void;
   lostShell(shellRank: number, severity: number, message: string): void;
@@ -174,6 +176,8 @@ export function runShell(host: ShellHost, job: Job, makePlugins: (shell: Shell) 
     finished: live(state),
     go: () => state.go.resolve(),
     kill: (signum) => {
+      if (signum === undefined) return shell.log(LOG.warning, "kill: ignoring malformed event");
+      if (!isSignal(signum)) return shell.log(LOG.error, `kill: signal ${signum}: ${strerror(errno.EINVAL)}`);
       shell.log(LOG.debug, `forwarding signal ${signum} to tasks`);
       for (const plugin of state.plugins) plugin.kill?.(shell, signum);
       shell.killTasks(signum);

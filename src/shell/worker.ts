@@ -56,7 +56,7 @@ export async function runWorker(h: Flux, options: WorkerOptions): Promise<void> 
     if (current === undefined || current.id !== id) return;
     const { run } = current;
     if (type === "go") run.go();
-    else if (type === "kill") run.kill(signum ?? 15);
+    else if (type === "kill") run.kill(signum);
     else if (type === "lost-shell") run.lostShell(shell_rank ?? 0, severity ?? 0, message ?? "");
     else if (type === "logged") run.logged();
     else if (type === "expiration") run.expiration(expiration ?? 0);

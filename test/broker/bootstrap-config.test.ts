@@ -36,9 +36,9 @@ describe("[bootstrap]", () => {
   test.each([
     [{ nosuch: 1 }, "unknown key 'nosuch'"],
     [{ default_port: 70000 }, "default_port must be in the range of 0-65535"],
-    [{ default_port: "80" }, "default_port"],
+    [{ default_port: "80" }, "[bootstrap]: 'default_port' is string, not a non-negative integer"],
     [{ hosts: { host: "a" } }, "hosts"],
-    [{ hosts: [{ bind: "tcp://x:1" }] }, "invalid hosts[0]: "],
+    [{ hosts: [{ bind: "tcp://x:1" }] }, "invalid hosts[0]: 'host' is missing"],
     [{ hosts: [{ host: "a[" }] }, "invalid hosts[0]: "],
     [{ hosts: [{ host: "a b" }] }, "invalid hosts[0]: "],
     [{ hosts: [{ host: "a", color: "red" }] }, "invalid hosts[0]: unknown key 'color'"],

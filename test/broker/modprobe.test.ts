@@ -19,12 +19,12 @@ interface Rig {
   readonly errors: string[];
 }
 
-async function rig(rank = 0, attrs: Record<string, string> = {}): Promise<Rig> {
+async function rig(rank = 0, attrs: Record<string, string> = {}, modules?: number): Promise<Rig> {
   cluster = await startCluster({ size: 2, attrs });
   const lines: string[] = [];
   const errors: string[] = [];
   const h = cluster.open(rank);
-  await h.serve("config", { get: () => ({ set: { key: 1 } }) });
+  await h.serve("config", { get: () => ({ set: { key: 1 }, ...(modules !== undefined && { modules }) }) });
   const modprobe = new Modprobe(h, { rank, dryRun: true, print: (line) => lines.push(line), report: (what, error) => errors.push(`${what.name}: ${error.message}`) });
   return {
     modprobe,
@@ -102,6 +102,12 @@ describe("conditions", () => {
     await expect(modprobe.addFile({ tasks: [nothing("x", { ranks: "=0" })] })).rejects.toThrow("x: ranks: invalid idset: =0");
     expect(() => modprobe.tasks.apply({ modules: [{ name: "a", what: 1 }] })).toThrow("a: invalid config key what");
     expect(() => modprobe.tasks.apply({ modules: [{ ranks: "0" }] })).toThrow("missing required config key 'name'");
+    expect(() => modprobe.tasks.apply({ modules: [{ name: "a", args: 1 }] })).toThrow(expect.objectContaining({ message: "'a.args' is number, not an array" }));
+  });
+
+  test("[modules] of the configuration is a table", async () => {
+    const { modprobe } = await rig(0, {}, 1);
+    await expect(modprobe.applyConfig()).rejects.toThrow("modules: expected a table");
   });
 });
 

@@ -80,6 +80,9 @@ describe.skipIf(isWithout)("the environment", () => {
     const { stdout, stderr, code } = await instance.flux(["run", "-N2", "-n4", "flux", "pmi", `--method=${method}`, "exchange"]);
     expect([stderr, code]).toEqual(["", 0]);
     expect(stdout).toContain("completed pmi exchange on 4 tasks");
+    const cray = await instance.flux(["run", "-n2", "sh", "-c", `flux pmi -v --libpmi2-cray --method=${method} exchange; flux pmi --method=${method} --libpmi2-cray get flux.instance-level`]);
+    expect(cray.stdout).toContain("completed pmi exchange on 2 tasks");
+    expect(cray.stderr.includes("no such key")).toBe(method === "libpmi2");
     const refused = await instance.flux(["run", "flux", "pmi", "--libpmi-noflux", `--method=${method}`, "barrier"]);
     expect(refused.stderr).toContain("this is Flux's own library");
   });

@@ -138,6 +138,17 @@ test("stdin comes by the shell's service and ends", async () => {
   expect(lab.kvs(job.id, "input")).toContain('"eof":true');
 });
 
+test("an event that names no signal is logged, and hurts nothing", async () => {
+  const job = lab.submit(jobspec(["sh", "-c", "echo up; exec sleep 54328"]), [0]);
+  await job.started;
+  for (const payload of [{}, { signum: "x" }, { signum: 199 }, { signum: -1 }, { signum: 10 }]) lab.h.publish(`shell-${job.id}.kill`, payload);
+  await job.done;
+  expect(job.status()).toBe(138 << 8);
+  const messages = lab.output(job.id).entries.flatMap(({ name, context }) => (name === "log" ? [context?.["message"]] : []));
+  const malformed = "kill: ignoring malformed event";
+  expect(messages).toEqual([malformed, malformed, "kill: signal 199: Invalid argument", "kill: signal -1: Invalid argument"]);
+});
+
 test("a shell that is killed hurts only its job", async () => {
   const job = lab.submit(jobspec(["sh", "-c", "kill -9 $PPID; exec sleep 54327"]), [0]);
   await job.done;

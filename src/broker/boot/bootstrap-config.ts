@@ -5,7 +5,7 @@ import { networkInterfaces } from "node:os";
 import { Hostlist } from "../../formats/hostlist.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, strerror, toFluxError } from "../../message/errno.ts";
-import { arr, bool, obj, opt, str, uint, unpack } from "../../message/unpack.ts";
+import { arr, bool, obj, opt, problemOf, str, uint, unpack } from "../../message/unpack.ts";
 import { type Keypair, parseCertificate } from "../../transport/zmtp/keypair.ts";
 
 export interface BootstrapHost {
@@ -41,7 +41,7 @@ export function readBootstrap(config: JsonObject, hostname: string): Bootstrap |
   try {
     return parse(obj(config["bootstrap"], "bootstrap"), hostname);
   } catch (err) {
-    throw new FluxError(errno.EINVAL, `Config file error [bootstrap]: ${toFluxError(err).message}`, { cause: err });
+    throw new FluxError(errno.EINVAL, `Config file error [bootstrap]: ${problemOf(err)}`, { cause: err });
   }
 }
 
@@ -90,7 +90,7 @@ function mergeHosts(entries: readonly JsonObject[], hostname: string): Map<strin
       }
       if (merged.size > HOSTS_MAX) throw bad(`more than ${HOSTS_MAX} hosts`);
     } catch (err) {
-      throw bad(`invalid hosts[${index}]: ${toFluxError(err).message}`);
+      throw bad(`invalid hosts[${index}]: ${problemOf(err)}`);
     }
   }
   if (merged.size === 0) merged.set(hostname, { host: hostname, bind: undefined, connect: undefined, parent: undefined });

@@ -1,7 +1,6 @@
 // Modprobe: loads and removes modules in the order of their table, and runs the tasks of rc files around that. The broker has
 // one for its own rc1 and rc3, `flux modprobe` has one for everything else (flux-modprobe(1)).
 import type { Flux } from "../../client/flux.ts";
-import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
 import { arr, fields, str, unpack } from "../../message/unpack.ts";
 import { shellExitCode } from "../../formats/waitstatus.ts";
@@ -11,7 +10,7 @@ import { MODULE_TABLE } from "./module-table.ts";
 import { type Order, Plan, runInOrder } from "./plan.ts";
 import type { RcFile } from "./rc-file.ts";
 import { codeTask, moduleTask, removalOf, runsOn, type Task } from "./task.ts";
-import { TaskSet } from "./task-set.ts";
+import { asTable, TaskSet } from "./task-set.ts";
 
 export interface ModprobeOptions {
   readonly rank: number;
@@ -65,7 +64,7 @@ export class Modprobe {
   /** Takes over the table [modules] of the configuration. Throws FluxError. */
   async applyConfig(): Promise<void> {
     const table = await this.context.config("modules");
-    if (table !== undefined) this.tasks.apply(table as JsonObject);
+    if (table !== undefined) this.tasks.apply(asTable(table, "modules"));
   }
 
   /** Adds the tasks of a file and calls its setup(). */

@@ -93,7 +93,8 @@ export class TaskSet {
   }
 }
 
-function asTable(value: unknown, key: string): JsonObject {
+/** Throws FluxError EINVAL that names `key`. */
+export function asTable(value: unknown, key: string): JsonObject {
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw new FluxError(errno.EINVAL, `${key}: expected a table`);
   return value as JsonObject;
 }

@@ -1,9 +1,10 @@
 // Tasks of modprobe: something with a name and conditions that runs, or a module that is loaded or removed.
+import { readTable } from "../../client/config-table.ts";
 import type { TaskConditions, TaskDefinition } from "../../client/modprobe.ts";
 import { IdSet } from "../../formats/idset.ts";
 import type { JsonObject } from "../../formats/json.ts";
-import { errno, FluxError, toFluxError } from "../../message/errno.ts";
-import { arr, bool, def, int, opt, str, unpack } from "../../message/unpack.ts";
+import { errno, FluxError } from "../../message/errno.ts";
+import { arr, bool, def, int, opt, problemOf, str, unpack } from "../../message/unpack.ts";
 
 /** A module: an entry of the table, with the keys of modprobe.toml (flux-modprobe(1)). */
 export interface ModuleEntry {
@@ -103,7 +104,7 @@ function newTask(name: string, given: TaskConditions, work: Work): Task {
     runsOn(conditions.ranks, 0);
     task = { ...conditions, name, work, forced: false };
   } catch (err) {
-    throw new FluxError(errno.EINVAL, `${name}: ${toFluxError(err).message.replace(/^Protocol error: /, "")}`, { cause: err });
+    throw new FluxError(errno.EINVAL, `${name}: ${problemOf(err)}`, { cause: err });
   }
   for (const [all, other] of [["before", "after"], ["after", "before"]] as const) {
     if (task[all].includes("*") && task[other].length > 0) {
@@ -135,7 +136,7 @@ export function parseModuleEntry(table: JsonObject, name?: string): ModuleEntry 
   const who = name ?? (typeof table["name"] === "string" ? table["name"] : undefined);
   if (unknown !== undefined) throw new FluxError(errno.EINVAL, `${who === undefined ? "" : `${who}: `}invalid config key ${unknown}`);
   if (who === undefined) throw new FluxError(errno.EINVAL, "missing required config key 'name'");
-  const entry = unpack(table, ENTRY);
+  const entry = readTable(table, who, ENTRY);
   return { ...(Object.fromEntries(Object.entries(entry).filter(([, value]) => value !== undefined)) as Omit<ModuleEntry, "name">), name: who };
 }
 

@@ -17,7 +17,7 @@
 // max-checkpoints=N truncate
 import { statfsSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { configTable } from "../../client/config-table.ts";
+import { configTable, readTable } from "../../client/config-table.ts";
 import type { Flux } from "../../client/flux.ts";
 import { defineModule, type ModuleContext } from "../../client/module.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
@@ -25,7 +25,7 @@ import { eachRecord } from "../../formats/blob-records.ts";
 import { blobrefToHash, HASH_SIZE_BYTES, type HashName, hashOf } from "../../formats/blobref.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
-import { arr, def, bool, int, obj, opt, str, uint, unpack } from "../../message/unpack.ts";
+import { arr, def, bool, int, obj, opt, str, uint } from "../../message/unpack.ts";
 import { hashAttribute, requestedHash } from "../../client/content.ts";
 import { ContentDatabase, type DatabaseOptions } from "./database.ts";
 import { Durations } from "./durations.ts";
@@ -223,7 +223,7 @@ function readOptions(context: ModuleContext, temporary: boolean): DatabaseOption
   let synchronous = temporary ? "OFF" : "NORMAL";
   let maxCheckpoints = 5;
   let truncate = false;
-  const config = unpack(configTable(context.config, "content-sqlite"), { journal_mode: opt(str), synchronous: opt(str), max_checkpoints: opt(int) });
+  const config = readTable(configTable(context.config, "content-sqlite"), "content-sqlite", { journal_mode: opt(str), synchronous: opt(str), max_checkpoints: opt(int) });
   journal_mode = config.journal_mode ?? journal_mode;
   synchronous = config.synchronous ?? synchronous;
   maxCheckpoints = config.max_checkpoints ?? maxCheckpoints;

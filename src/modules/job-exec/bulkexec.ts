@@ -10,7 +10,7 @@ import { describeSignal } from "../../formats/signal.ts";
 import { unwrap } from "../../formats/signature.ts";
 import { shellExitCode, termSignal } from "../../formats/waitstatus.ts";
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
-import { def, num, obj, unpack } from "../../message/unpack.ts";
+import { def, num, obj, problemOf, unpack } from "../../message/unpack.ts";
 import type { Timer } from "../../os/clock.ts";
 import { reportSpec } from "../../shell/protocol.ts";
 import { type ActiveJob, drain, type Execution, fatal, jobComplete, jobStarted, postEvent, raise } from "./job.ts";
@@ -229,7 +229,7 @@ function jobSettings(job: ActiveJob): { barrierTimeout_s: number } {
     if (unknown !== undefined) throw new FluxError(errno.EINVAL, `there is no setting ${unknown}`);
     return { barrierTimeout_s: unpack(known, { "barrier-timeout": def(num, job.context.config.barrierTimeout_s) })["barrier-timeout"] };
   } catch (err) {
-    throw new FluxError(errno.EINVAL, `failed to unpack system.exec.bulkexec: ${toFluxError(err).message}`, { cause: err });
+    throw new FluxError(errno.EINVAL, `failed to unpack system.exec.bulkexec: ${problemOf(err)}`, { cause: err });
   }
 }
 

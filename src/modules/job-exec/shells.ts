@@ -10,6 +10,7 @@ import { DEFERRED, type Request } from "../../client/request.ts";
 import type { Methods } from "../../client/service.ts";
 import type { JobId } from "../../formats/fluid.ts";
 import type { JsonObject } from "../../formats/json.ts";
+import { isSignal } from "../../formats/signal.ts";
 import { termSignal } from "../../formats/waitstatus.ts";
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import { int, jobid, str, uint } from "../../message/unpack.ts";
@@ -150,7 +151,12 @@ export async function startShells(h: Flux, options: PoolOptions): Promise<Shells
   const subscription = await h.subscribe("shell-", ({ topic, payload }) => {
     const id = SHELL_EVENT.exec(topic)?.[1];
     const shell = id === undefined ? undefined : active.get(id);
-    if (shell !== undefined) signalShell(shell, int(payload["signum"], "signum"));
+    if (shell === undefined) return;
+    const { signum } = payload;
+    const number = typeof signum === "number" && Number.isInteger(signum) ? signum : undefined;
+    if (number !== undefined && isSignal(number)) signalShell(shell, number);
+    // The shell tells the job what is wrong with it.
+    else shell.lease?.order({ type: "kill", id: shell.id, ...(number !== undefined && { signum: number }) });
   });
 
   return {

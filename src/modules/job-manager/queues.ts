@@ -1,6 +1,7 @@
 // Queues (RFC 33): the anonymous one, or those that [queues] configures; each can be disabled (no submission) and
 // stopped (no allocation). The jobs of a virtual queue are allocated while both it and its parent are started. Pure state; what
 // starting and stopping does to jobs is the caller's.
+import { readTable } from "../../client/config-table.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { queueTables } from "../../formats/queue-config.ts";
 import { errno, FluxError } from "../../message/errno.ts";
@@ -92,7 +93,7 @@ export class Queues {
 
   /** Takes the [queues] table, checked; existing queues keep their state. Throws FluxError EINVAL, and then nothing has changed. */
   configure(config: JsonObject): void {
-    const wanted = Array.from(queueTables(config), ([name, table]) => ({ name, ...unpack(table, { requires: opt(arr(str)), parent: opt(str) }) }));
+    const wanted = Array.from(queueTables(config), ([name, table]) => ({ name, ...readTable(table, `queues.${name}`, { requires: opt(arr(str)), parent: opt(str) }) }));
     if (wanted.length === 0) {
       this.#named.clear();
       this.#anonymous ??= newQueue(undefined);
