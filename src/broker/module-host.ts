@@ -38,6 +38,7 @@ interface Entry {
   id: string;
   /** Ends its handle or process; resolves when the router knows it no more. */
   readonly close: () => Promise<unknown>;
+  readonly isProcess: boolean;
   readonly lastActive_ms: () => number;
   /** Flags of "flux module debug": what they mean is the module's own. */
   debugFlags: number;
@@ -90,7 +91,7 @@ export class ModuleHost {
       handle.close();
       await gone;
     };
-    const entry: Entry = { path, args, id, close, lastActive_ms: () => handle.lastReceived_ms, debugFlags: 0, hooks: {}, state: "loading", loaded_ms: this.#options.now_ms(), early };
+    const entry: Entry = { path, args, id, close, isProcess: false, lastActive_ms: () => handle.lastReceived_ms, debugFlags: 0, hooks: {}, state: "loading", loaded_ms: this.#options.now_ms(), early };
     const context = { ...given, args, debugFlags: () => entry.debugFlags };
     this.#modules.set(name, entry);
     handle.setCommonMethods(this.#commonMethods(name, entry, traffic));
@@ -118,10 +119,10 @@ export class ModuleHost {
       module.kill("SIGKILL");
       await module.gone;
     };
-    const entry: Entry = { path: program.path, args, id: module.id, close, lastActive_ms: () => module.lastReceived_ms, debugFlags: 0, hooks: this.#processHooks(module, name, owner, clock), state: "loading", loaded_ms: now_ms(), early: false };
+    const entry: Entry = { path: program.path, args, id: module.id, close, isProcess: true, lastActive_ms: () => module.lastReceived_ms, debugFlags: 0, hooks: this.#processHooks(module, name, owner, clock), state: "loading", loaded_ms: now_ms(), early: false };
     this.#modules.set(name, entry);
     void module.gone.then((failure) => {
-      this.#modules.delete(name);
+      if (this.#modules.get(name) === entry) this.#modules.delete(name);
       if (entry.state === "running") processes.log(2, `${name}: module runtime failure${failure === undefined ? "" : `: ${failure.message}`}`);
     });
     await module.running;
@@ -145,10 +146,17 @@ export class ModuleHost {
     };
   }
 
-  /** Ends a module; resolves when it is gone. Throws FluxError ENOENT. */
-  async remove(name: string): Promise<void> {
+  /**
+   * Ends a module; resolves when it is gone. With `cancel`, its process is not asked but killed, and one in ours that is being
+   * removed already is waited for no longer. Throws FluxError ENOENT, EBUSY.
+   */
+  async remove(name: string, { cancel = false } = {}): Promise<void> {
     const entry = this.#modules.get(name);
     if (entry === undefined) throw new FluxError(errno.ENOENT, `module ${name} is not loaded`);
+    if (cancel && (entry.isProcess || entry.state === "stopping")) {
+      entry.state = "stopping";
+      return this.#forget(name, entry);
+    }
     if (entry.state === "stopping") throw new FluxError(errno.EBUSY, `module ${name} is being removed already`);
     entry.state = "stopping";
     try {
@@ -160,7 +168,8 @@ export class ModuleHost {
 
   async #forget(name: string, entry: Entry): Promise<void> {
     await entry.close();
-    this.#modules.delete(name);
+    // When its removal was forced meanwhile, another may have the name.
+    if (this.#modules.get(name) === entry) this.#modules.delete(name);
   }
 
   has(name: string): boolean {

@@ -92,3 +92,19 @@ test("a module that has nothing to do leaves its service to brokers above", asyn
     await cluster.stop();
   }
 });
+
+test("a module that does not end is given up when its removal is forced", async () => {
+  const end = Promise.withResolvers<void>();
+  const stuck = defineModule({ name: "plain", start: () => ({ stop: () => end.promise }) });
+  const cluster = await startCluster({ size: 1, modules: [] });
+  const host = cluster.brokers[0]?.host;
+  await host?.load(stuck);
+  const removal = host?.remove("plain");
+  await expect(host?.remove("plain") ?? Promise.resolve()).rejects.toMatchObject({ errno: errno.EBUSY });
+  await host?.remove("plain", { cancel: true });
+  await host?.load(plain);
+  end.resolve();
+  await removal;
+  await cluster.open().rpc("plain.hello");
+  await cluster.stop();
+});

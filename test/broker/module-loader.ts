@@ -7,6 +7,7 @@ import { streamSocket } from "../../src/transport/stream-socket.ts";
 import { UnixLink } from "../../src/transport/unix.ts";
 
 let begun = false;
+let how: string | undefined;
 let welcome: Record<string, unknown> | undefined;
 
 const stream = openFdStream(3, {
@@ -29,7 +30,7 @@ async function exit(errnum: number): Promise<void> {
 
 function begin({ payload }: Message): void {
   welcome = { ...payload, attrs: undefined };
-  const [how] = payload["args"] as string[];
+  [how] = payload["args"] as string[];
   if (how === "silent") process.exit(0);
   if (how === "crash") process.kill(process.pid, "SIGSEGV");
   if (how === "refuse") return void exit(constants.errno.EEXIST);
@@ -40,7 +41,7 @@ link.start(
   (message) => {
     if (welcome === undefined) return begin(message);
     if (message.type !== MSG_REQUEST) return void exit(0);
-    if (message.topic === `${String(welcome["name"])}.shutdown`) return status({ status: 2 });
+    if (message.topic === `${String(welcome["name"])}.shutdown`) return how === "deaf" ? undefined : status({ status: 2 });
     if (message.topic?.endsWith(".die") === true) process.exit(9);
     link.send(responseMessage(message, { welcome } as never));
   },

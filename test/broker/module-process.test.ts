@@ -49,3 +49,16 @@ test("when it dies, who waits for it is told, and its name is free", async () =>
   await load("probe");
   await host().remove("probe");
 });
+
+test("one that does not listen is killed when its removal is forced", async () => {
+  await load("probe", "deaf");
+  const removal = host().remove("probe");
+  await expect(host().remove("probe")).rejects.toMatchObject({ errno: errno.EBUSY });
+  await host().remove("probe", { cancel: true });
+  await removal;
+  expect(host().list()).toEqual([]);
+  await load("probe", "deaf");
+  await host().remove("probe", { cancel: true });
+  await load("probe");
+  await host().remove("probe");
+});

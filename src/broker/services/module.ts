@@ -1,7 +1,7 @@
 // The "module" service (RFC 5): loads, lists and ends broker modules (flux-module(1)).
 //
 //   module.load   { path, name?, args?, loader? }   path: a built-in module's name, a .ts or .js file, or one that a loader runs
-//   module.remove { name }                   its name, or the file that it came from
+//   module.remove { name, cancel? }          its name, or the file that it came from; cancel: it is not asked to end
 //   module.trace  see trace.ts
 //   module.list → { mods: [{ name, path, idle, status, services, sendqueue, recvqueue }] }
 import { existsSync } from "node:fs";
@@ -11,7 +11,7 @@ import type { ModuleDefinition } from "../../client/module.ts";
 import { DEFERRED } from "../../client/request.ts";
 import { allowUser } from "../../client/service.ts";
 import { errno, FluxError } from "../../message/errno.ts";
-import { arr, opt, str } from "../../message/unpack.ts";
+import { arr, bool, def, opt, str } from "../../message/unpack.ts";
 import type { LoaderProgram, ModuleHost, ModuleState } from "../module-host.ts";
 import { loadBuiltin } from "../registry.ts";
 import type { Tracer } from "../trace.ts";
@@ -38,9 +38,9 @@ export async function serveModule(h: Flux, host: ModuleHost, tracer: Tracer, now
       h.log(7, `insmod ${name}`);
     },
     remove: async (req) => {
-      const { name: given } = req.unpack({ name: str });
+      const { name: given, cancel } = req.unpack({ name: str, cancel: def(bool, false) });
       const name = host.list().find(({ path }) => path === given)?.name ?? given;
-      await host.remove(name);
+      await host.remove(name, { cancel });
       h.log(7, `rmmod ${name}`);
     },
     list: allowUser(() => ({
