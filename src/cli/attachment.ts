@@ -69,7 +69,10 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
   const sink = options.sink ?? createTerminalSink();
   let pty: PtyClient | undefined;
   // A terminal in raw mode needs to be told where a line begins.
-  const say = (text: string): void => sink.stderr(`${text}${pty?.attached === true ? "\r\n" : "\n"}`);
+  const say = (text: string): void => {
+    status.clear();
+    sink.stderr(`${text}${pty?.attached === true ? "\r\n" : "\n"}`);
+  };
   const streams = new Set<Stream>();
   const watch = (path: string, flags: number): Stream => {
     const stream = h.stream("job-info.eventlog-watch", { id, path, flags }, { cancelTopic: "job-info.eventlog-watch-cancel" });
@@ -104,10 +107,10 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
 
   const onException = (event: ShownEvent): void => {
     const { type, severity, note } = event.context ?? {};
-    status.clear();
     say(`${since(event)}: job.exception ${options.shownId} type=${memberText(type)} severity=${memberText(severity)} ${memberText(note)}`);
     if (severity !== 0) return;
     fatal = true;
+    status.end();
     stdin?.stop();
     if (pty?.attached === false) pty.stop();
   };
@@ -349,7 +352,10 @@ function catchSignals(h: Flux, id: JobId, say: (text: string) => void, detach: (
 
 interface StatusLine {
   event(event: ShownEvent, start_s: number): void;
+  /** Something else is about to be written: it gets the line to itself, and this one comes again below it. */
   clear(): void;
+  /** The job will never start: the line goes, and doesn't come again. */
+  end(): void;
   stop(): void;
 }
 
@@ -407,6 +413,9 @@ function createStatusLine(h: Flux, id: JobId, options: AttachOptions, put: (text
     clearTimeout(first);
     clearInterval(timer);
   };
+  const clear = (): void => {
+    if (visible && text !== "") put("\r\x1b[K");
+  };
   const done = (): void => {
     stop();
     if (visible) put("\n");
@@ -414,7 +423,12 @@ function createStatusLine(h: Flux, id: JobId, options: AttachOptions, put: (text
   };
   return {
     stop,
-    clear: () => visible && put("\r\x1b[K"),
+    clear,
+    end() {
+      stop();
+      clear();
+      visible = false;
+    },
     event({ name, timestamp }, began_s) {
       if (first === undefined) return;
       start_s = began_s;

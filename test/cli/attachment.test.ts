@@ -66,6 +66,18 @@ describe("attachment", () => {
     expect(await attach(logs)).toEqual({ code: 1, out: "", err: "0.500s: job.exception ƒtest type=alloc severity=0 unsatisfiable\n" });
   });
 
+  test("the status line makes room for what is said, and doesn't come again for a job that never starts", async () => {
+    const logs = {
+      eventlog: [event(0, "submit"), event(0.1, "priority"), event(0.5, "exception", { type: "cancel", severity: 0, note: "no" }), event(0.6, "clean")],
+      "guest.exec.eventlog": [],
+    };
+    const { err } = await attach(logs, { showStatus: true });
+    const cleared = "\r\x1b[K";
+    expect(err.replaceAll(cleared, "<cleared>")).toMatch(
+      /^(\rflux-job: ƒtest \S[^\r]* 00:00:00\r)+<cleared>0.500s: job.exception ƒtest type=cancel severity=0 no\n<cleared>$/,
+    );
+  });
+
   test("a fatal exception is a failure even of tasks that succeeded", async () => {
     const logs = ranJob(0, []);
     const eventlog = [...(logs["eventlog"] ?? [])];
