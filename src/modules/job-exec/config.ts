@@ -65,6 +65,30 @@ export function parseExecConfig(config: JsonObject, args: readonly string[]): Ex
   };
 }
 
+/** Keys of the table that this module reads, or another part does. */
+const KEYS: ReadonlySet<string> = new Set([
+  "kill-timeout",
+  "max-kill-count",
+  "max-kill-timeout",
+  "term-signal",
+  "kill-signal",
+  "max-start-delay-percent",
+  "shell-exit-timeout",
+  "barrier-timeout",
+  "shell-pool-size",
+  "shell-jobs-max",
+  "testexec",
+  "imp",
+]);
+/** Settings that name what is done anyway. */
+const AS_IT_IS: Readonly<Record<string, Json>> = { service: "rexec", method: "bulk-exec" };
+
+/** What an administrator has set in vain, in words: keys of flux-core that ask for another way to run jobs, and misspelt ones. */
+export function vainSettings(config: JsonObject): string[] {
+  const table = Object.entries(configTable(config, "exec"));
+  return table.filter(([key, value]) => !KEYS.has(key) && AS_IT_IS[key] !== value).map(([key]) => `the key '${key}' of the table [exec] has no effect here`);
+}
+
 /** As "job-exec.stats-get" shows them. */
 export function describeConfig(config: ExecConfig): JsonObject {
   const most = config.maxKillTimeout_s > 0 ? config.maxKillTimeout_s : longestKill_s(config);

@@ -20,7 +20,7 @@ import { bool, def, int, jobid, num, obj, opt, str, uint } from "../../message/u
 import { selfCommand } from "../../os/self.ts";
 import { spawnProcess } from "../../os/spawn.ts";
 import { bulkExecution } from "./bulkexec.ts";
-import { describeConfig, type ExecConfig, parseExecConfig } from "./config.ts";
+import { describeConfig, type ExecConfig, parseExecConfig, vainSettings } from "./config.ts";
 import { openGuest, primaryWriter } from "./guest.ts";
 import { type ActiveJob, beginJob, describeJob, type ExecContext, jobException, jobLogged, leaveJob, newJob, updateExpiration } from "./job.ts";
 import type { StartShell } from "./pool.ts";
@@ -41,6 +41,11 @@ export function createJobExec(options: JobExecOptions = {}): ModuleDefinition {
     name: "job-exec",
     async start(h, context) {
       let config = parseExecConfig(context.config, context.args);
+      const warnOfVain = (table: JsonObject): void => {
+        // The others have the same configuration.
+        if (context.rank === 0) for (const text of vainSettings(table)) h.log(4, text);
+      };
+      warnOfVain(context.config);
       const keep = (): number => config.poolSize ?? Math.max(2, availableParallelism());
       const shells = await startShells(h, {
         clock: context.clock,
@@ -67,6 +72,7 @@ export function createJobExec(options: JobExecOptions = {}): ModuleDefinition {
         stats: () => ({ ...describeConfig(config), jobs: leader?.describeJobs() ?? {}, pool: shells.pool.stats, "bulk-exec": describeShells(shells) }),
         reconfigure(table) {
           config = parseExecConfig(table, context.args);
+          warnOfVain(table);
           leader?.reconfigure(config);
         },
       };
