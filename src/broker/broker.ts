@@ -16,6 +16,8 @@ import { launchNofile } from "../os/limits.ts";
 import { systemRandom } from "../os/random.ts";
 import { SOCKET_PATH_MAX_BYTES } from "../os/socket-path.ts";
 import { writeStderr } from "../os/stderr.ts";
+import { openDatagramSender } from "../os/datagram.ts";
+import { openSyslog } from "../os/syslog.ts";
 import { removeDirectory } from "../os/tmpdir.ts";
 import { parseDuration } from "../formats/fsd.ts";
 import { setReceiverErrorHandler } from "../transport/memory.ts";
@@ -54,12 +56,13 @@ import { serveRunat, serveShutdown, type ShutdownService } from "./services/runa
 import { serveService } from "./services/service.ts";
 import { serveStateMachine, type StateMachineService } from "./services/state-machine.ts";
 import { stateNumber } from "./state-machine.ts";
+import { Systemd } from "./systemd.ts";
 import { applyTorpidConfig, torpidSettings } from "./torpid.ts";
 import { Tracer } from "./trace.ts";
 import { RC1_DEFAULT, RC3_DEFAULT, setupAttributes, setupTree } from "./setup-attributes.ts";
 
 /** Attributes that later states read as durations: a wrong one is said before anything is up. */
-const DURATIONS = ["broker.quorum-warn", "broker.shutdown-warn", "broker.shutdown-timeout", "broker.cleanup-timeout"] as const;
+const DURATIONS = ["broker.quorum-warn", "broker.shutdown-warn", "broker.shutdown-timeout", "broker.cleanup-timeout", "broker.sd-stop-timeout"] as const;
 
 /** When the starter is gone, everything must be over within this. */
 const ORPHAN_GRACE_MS = 10_000;
@@ -146,6 +149,7 @@ class Broker {
   readonly #h: Flux;
   readonly #host: ModuleHost;
   readonly #programs: Programs;
+  readonly #systemd: Systemd;
   readonly #lifecycle: Lifecycle;
   readonly #cleanups: (() => void)[] = [];
   #hosts: readonly string[] = [];
@@ -172,7 +176,7 @@ class Broker {
     quorumSize(attrs.require("broker.quorum"), size);
     for (const name of DURATIONS) if (attrs.require(name) !== "none") seconds(attrs, name);
 
-    this.#log = new Log({ rank, attrs, verbose: options.verbose, forward: (line) => this.#forwardLog(line), writeStderr });
+    this.#log = new Log({ rank, attrs, verbose: options.verbose, forward: (line) => this.#forwardLog(line), openSyslog: () => openSyslog("flux"), writeStderr });
     this.#router = new Router({ rank, topology: this.#topology, owner: this.#owner, warn: (text) => this.#log.write(4, text) });
     this.#overlay = this.#newOverlay();
     this.#h = openInternal(this.#router, this.#owner, { name: "broker", ownService: "service" }, randomUUID).handle;
@@ -194,10 +198,18 @@ class Broker {
         log: (level, text) => this.#log.write(level, text),
       },
     });
+    this.#systemd = new Systemd({
+      send: notifySocket(attrs, process.env),
+      rank,
+      size,
+      parentEndpoint: () => attrs.get("tbon.parent-endpoint"),
+      stopTimeout_s: attrs.require("broker.sd-stop-timeout") === "none" ? 0 : seconds(attrs, "broker.sd-stop-timeout"),
+    });
     this.#programs = new Programs({
       clock: realClock,
       environment: () => programEnvironment(attrs.require("local-uri"), attrs.get("jobid")),
       log: (level, text) => this.#log.write(level, text),
+      starting: (title) => this.#systemd.progress(`Running ${title}`),
     });
     this.#lifecycle = this.#newLifecycle();
   }
@@ -283,6 +295,7 @@ class Broker {
       h: this.#h,
       host: this.#host,
       overlay: this.#overlay,
+      systemd: this.#systemd,
       programs: this.#programs,
       config: () => this.#currentConfig(),
       loadBuiltins: () => this.#loadBuiltins(),
@@ -375,7 +388,7 @@ class Broker {
     await serveModule(h, this.#host, tracer, () => Date.now());
     await serveRunat(h, this.#programs);
     this.#shutdownService = await serveShutdown(h, this.#log, () => this.#lifecycle.shutdown());
-    this.#stateService = await serveStateMachine(h, this.#lifecycle.machine);
+    this.#stateService = await serveStateMachine(h, this.#lifecycle.machine, this.#systemd);
     this.#overlayService = await serveOverlay(h, this.#router, this.#overlay, this.#topology, rank, realClock, tracer);
     this.#configStore = await serveConfig(h, {
       rank,
@@ -439,7 +452,7 @@ class Broker {
     const { rank, nodeOfRank } = this.#boot;
     const nearby = nodeOfRank !== undefined && childrenOf(this.#topology, rank).every((child) => nodeOfRank[child] === nodeOfRank[rank]);
     const path = `${this.#attrs.require("rundir")}/tbon-${rank}`;
-    const preferTcp = this.#attrs.require("tbon.prefertcp") !== "0";
+    const preferTcp = Number(this.#attrs.require("tbon.prefertcp")) !== 0;
     if (nearby && !preferTcp && Buffer.byteLength(path) <= SOCKET_PATH_MAX_BYTES) return `ipc://${path}`;
     const { addressFor } = await import("./boot/address.ts");
     const address = await addressFor(this.#attrs.require("tbon.interface-hint"), this.#hostname);
@@ -488,6 +501,12 @@ function seconds(attrs: Attributes, name: string): number {
   } catch (err) {
     throw new FluxError(errno.EINVAL, `${name}: ${toFluxError(err).message}`);
   }
+}
+
+/** Where systemd is to be told how we are. */
+function notifySocket(attrs: Attributes, env: NodeJS.ProcessEnv): ((text: string) => void) | undefined {
+  const path = env["NOTIFY_SOCKET"] ?? "";
+  return (attrs.get("broker.sd-notify") ?? "0") === "0" || path === "" ? undefined : openDatagramSender(path);
 }
 
 function range(size: number): number[] {

@@ -18,6 +18,7 @@ import { Modprobe } from "./modprobe/modprobe.ts";
 import type { RcFile } from "./modprobe/rc-file.ts";
 import { RC1 } from "./modprobe/rc1.ts";
 import { RC3 } from "./modprobe/rc3.ts";
+import type { Systemd } from "./systemd.ts";
 import { eventOfParent, type State, StateMachine, stateNumber, STATES } from "./state-machine.ts";
 
 export interface LifecycleOptions {
@@ -29,6 +30,7 @@ export interface LifecycleOptions {
   readonly h: Flux;
   readonly host: ModuleHost;
   readonly overlay: Overlay;
+  readonly systemd: Systemd;
   readonly programs: Programs;
   readonly config: () => JsonObject;
   /** Boots and brings the built-in services up. */
@@ -166,6 +168,7 @@ export class Lifecycle {
     };
     try {
       const result = actions[state]();
+      this.#options.systemd.entered(state);
       if (result instanceof Promise) result.catch((err: unknown) => this.#unexpected(state, err));
     } catch (err) {
       this.#unexpected(state, err);
@@ -256,8 +259,9 @@ export class Lifecycle {
 
   /** Does here what `flux modprobe rc1` and rc3 do where a site has nothing to add. Resolves to an exit code. */
   async #runOwn(name: "rc1" | "rc3", title: string, file: RcFile): Promise<number> {
-    const { h, rank, attrs, clock, log, programs } = this.#options;
+    const { h, rank, attrs, clock, log, programs, systemd } = this.#options;
     const start_ms = clock.monotonic_ms();
+    systemd.progress(`Running ${title}`);
     const modprobe = new Modprobe(h, {
       rank,
       keepGoing: name === "rc3" || attrs.has("broker.recovery-mode"),

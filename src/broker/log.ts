@@ -2,8 +2,11 @@
 //
 // A line that was first taken by this broker enters the ring (log-level) and, when it is critical or this broker logs
 // locally, its stderr. Followers pass lines up to rank 0 (log-forward-level), which writes those to its stderr
-// (log-stderr-level) and to a file (log-filename).
+// (log-stderr-level) and to a file (log-filename). Every broker gives all lines that it gets to the system's log, if it is
+// to (log-syslog-enable, log-syslog-level).
 import { wallClock_ms } from "../os/clock.ts";
+import { geteuid } from "../os/credentials.ts";
+import { userName } from "../os/passwd.ts";
 import { appendFileSync } from "node:fs";
 import { formatLogEntry, LOG_LEVELS, type LogEntry, type LogLevel, parseLogEntry } from "../client/log.ts";
 import { errno, FluxError } from "../message/errno.ts";
@@ -11,6 +14,7 @@ import type { Attributes } from "./attributes.ts";
 
 const RING_SIZE = 1024;
 const LINE_MAX_LENGTH = 64 * 1024;
+const WHOSE_MAX_LENGTH = 31;
 
 export interface LogOptions {
   readonly rank: number;
@@ -19,6 +23,8 @@ export interface LogOptions {
   readonly verbose?: number;
   /** Passes a line to the broker above. False: there has never been one, so that nobody would see it. */
   readonly forward: (line: string) => boolean;
+  /** Opens the system's log: only with log-syslog-enable. */
+  readonly openSyslog: () => (severity: LogLevel, text: string) => void;
   /** Writes to stderr (and other descriptors never). */
   readonly writeStderr: (text: string) => void;
 }
@@ -32,6 +38,8 @@ export class Log {
   readonly #local: boolean;
   readonly #ringSize: number;
   readonly #filename: string | undefined;
+  readonly #syslogLevel: number;
+  readonly #syslog: ((severity: LogLevel, text: string) => void) | undefined;
   #ring: string[] = [];
   /** The last line could not be written to the file. */
   #fileFailed = false;
@@ -47,8 +55,11 @@ export class Log {
     this.#stderrLevel = level(attrs, "log-stderr-level", verbose > 1 ? 7 : verbose > 0 ? 6 : 3);
     this.#forwardLevel = level(attrs, "log-forward-level", 3);
     this.#criticalLevel = level(attrs, "log-critical-level", 2);
-    level(attrs, "log-syslog-level", 3);
-    attrs.setDefault("log-syslog-enable", "0");
+    this.#syslogLevel = level(attrs, "log-syslog-level", 3);
+    if (isEnabled(attrs, "log-syslog-enable")) {
+      const [syslog, who] = [options.openSyslog(), whose(attrs)];
+      this.#syslog = (severity, text) => syslog(severity, `${who} ${text}`);
+    }
     this.#ringSize = integer("log-ring-size", attrs.setDefault("log-ring-size", String(RING_SIZE)));
     if (this.#ringSize < 0) throw new FluxError(errno.EINVAL, "log-ring-size: Invalid argument");
     const mode = attrs.setDefault("log-stderr-mode", verbose > 0 ? "local" : "leader");
@@ -79,6 +90,7 @@ export class Log {
     if (isLocal) this.#received.local++;
     else this.#received.remote++;
     if (isLocal && severity <= this.#level) this.#remember(line);
+    if (severity <= this.#syslogLevel) this.#syslog?.(severity, entry === undefined ? line : `${entry.appname}.${LOG_LEVELS[severity]}[${rank}]: ${entry.text}`);
     const here = isLocal && (severity <= this.#criticalLevel || (this.#local && severity <= this.#stderrLevel));
     const human = entry === undefined ? line : humanLine({ ...entry, hostname: String(rank) });
     if (here) this.#options.writeStderr(`${this.#local && entry !== undefined ? forSystemd(entry, rank) : human}\n`);
@@ -150,6 +162,18 @@ export function formatLocalTime(timestamp: string): string {
 
 function zoneName(date: Date): string {
   return /([A-Z]{2,5}|GMT[+-][\d:]+)$/.exec(date.toLocaleTimeString("en-US", { timeZoneName: "short" }))?.[0] ?? "UTC";
+}
+
+/** Whose instance it is and which, as the system's log has lines of many: "USER@JOBID-PATH", cut to what stock Flux has room for. */
+function whose(attrs: Attributes): string {
+  const text = `${userName(geteuid())}@${attrs.get("jobid-path") ?? "unknown"}`;
+  return text.length > WHOSE_MAX_LENGTH ? `${text.slice(0, WHOSE_MAX_LENGTH - 3)}...` : text;
+}
+
+function isEnabled(attrs: Attributes, name: string): boolean {
+  const text = attrs.setDefault(name, "0");
+  if (text !== "0" && text !== "1") throw new FluxError(errno.EINVAL, `${name}: value must be 0 or 1`);
+  return text === "1";
 }
 
 function level(attrs: Attributes, name: string, fallback: number): number {

@@ -24,6 +24,8 @@ export interface ProgramsOptions {
   readonly clock: Clock;
   readonly environment: () => Record<string, string>;
   readonly log: (level: 3 | 6, text: string) => void;
+  /** Called as a command starts. */
+  readonly starting: (title: string) => void;
 }
 
 /** After SIGHUP, how long a program may take before it is killed, when the instance is shut down. */
@@ -120,6 +122,7 @@ export class Programs {
       return code;
     };
     let running: Running;
+    this.#options.starting(command.title);
     try {
       running = this.#spawn(name, index, command);
     } catch (err) {

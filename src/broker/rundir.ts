@@ -16,7 +16,7 @@ export function setupDirectory(attrs: Attributes, name: "rundir" | "statedir"): 
   const root = name === "statedir" ? spaciousRoot : temporaryRoot;
   const { path, made } = given === undefined ? fresh(root()) : isSticky(given) ? fresh(given) : { path: given, made: claimDirectory(given) };
   if (path !== given) attrs.set(name, path);
-  const remove = attrs.setDefault(`${name}-cleanup`, made ? "1" : "0") === "1";
+  const remove = attrs.setDefault(`${name}-cleanup`, made ? "1" : "0") !== "0";
   return { path, cleanup: () => (remove ? removeDirectory(path) : undefined) };
 }
 

@@ -37,6 +37,8 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   "conf.shell_pluginpath": "",
 };
 
+const EXIT_CODE_MAX = 255;
+
 /** Keys of the configuration's table [tbon] (flux-config-tbon(5)); the command line goes before them. */
 const TREE_KEYS = ["topo", "torpid_min", "torpid_max", "tcp_user_timeout", "connect_timeout", "zmqdebug", "zmq_io_threads", "child_rcvhwm", "interface-hint"];
 
@@ -91,6 +93,14 @@ export function setupAttributes(attrs: Attributes, facts: Facts): void {
   attrs.set("tbon.level", String(levelOf(topology, rank)));
   attrs.set("tbon.maxlevel", String(maxLevel(topology)));
   for (const [name, value] of Object.entries(DEFAULTS)) attrs.setDefault(name, value);
+  checkNumbers(attrs);
+}
+
+/** What is read only later, or on some brokers. Throws FluxError EINVAL. */
+export function checkNumbers(attrs: Attributes): void {
+  if (!/^-?\d+$/.test(attrs.get("tbon.prefertcp") ?? "0")) throw new FluxError(errno.EINVAL, "tbon.prefertcp value must be an integer");
+  const code = attrs.get("broker.exit-norestart") ?? "0";
+  if (!/^\d{1,3}$/.test(code) || Number(code) > EXIT_CODE_MAX) throw new FluxError(errno.EINVAL, `broker.exit-norestart: value must be an exit code from 0 to ${EXIT_CODE_MAX}`);
 }
 
 /** Rank 0 and every broker that routes for others. */

@@ -11,6 +11,8 @@ function open() {
   return dlopen("libc.so.6", {
     __errno_location: { args: [], returns: "ptr" },
     socketpair: { args: ["i32", "i32", "i32", "ptr"], returns: "i32" },
+    socket: { args: ["i32", "i32", "i32"], returns: "i32" },
+    sendto: { args: ["i32", "ptr", "u64", "i32", "ptr", "u32"], returns: "i64" },
     pipe2: { args: ["ptr", "i32"], returns: "i32" },
     close: { args: ["i32"], returns: "i32" },
     ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },

@@ -1,7 +1,11 @@
 import { expect, test } from "bun:test";
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
 import { Attributes } from "../../src/broker/attributes.ts";
-import { setupTree } from "../../src/broker/setup-attributes.ts";
+import { setupDirectory } from "../../src/broker/rundir.ts";
+import { checkNumbers, setupTree } from "../../src/broker/setup-attributes.ts";
 import { errno } from "../../src/message/errno.ts";
+import { makeTemporaryDirectory, removeDirectory } from "../../src/os/tmpdir.ts";
 
 test("the command line may set what is not a fact", () => {
   const attrs = new Attributes();
@@ -48,4 +52,33 @@ test("tbon.fanout is the older name of a tree, and tbon.topo goes before it", ()
     return attrs.get("tbon.topo");
   };
   expect([topology(), topology(["tbon.fanout", "2"]), topology(["tbon.fanout", "2"], ["tbon.topo", "kary:4"])]).toEqual(["binomial", "kary:2", "kary:4"]);
+});
+
+test("numbers that nothing can be done with are refused at the start", () => {
+  for (const [name, good, bad] of [
+    ["tbon.prefertcp", "1", "yes"],
+    ["broker.exit-norestart", "42", "always"],
+    ["broker.exit-norestart", "255", "256"],
+  ] as const) {
+    const attrs = new Attributes();
+    checkNumbers(attrs);
+    attrs.setFromCommandLine(name, good);
+    checkNumbers(attrs);
+    attrs.setFromCommandLine(name, bad);
+    expect(() => checkNumbers(attrs)).toThrow(name);
+  }
+});
+
+test("a directory that was there goes in the end when asked to, by any value but 0", () => {
+  const root = makeTemporaryDirectory("rundir-");
+  for (const [value, stays] of [["0", true], ["1", false], ["yes", false]] as const) {
+    const path = join(root, value);
+    mkdirSync(path, { mode: 0o700 });
+    const attrs = new Attributes();
+    attrs.setFromCommandLine("rundir", path);
+    attrs.setFromCommandLine("rundir-cleanup", value);
+    setupDirectory(attrs, "rundir").cleanup();
+    expect(existsSync(path)).toBe(stays);
+  }
+  removeDirectory(root);
 });

@@ -4,15 +4,25 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Attributes } from "../../src/broker/attributes.ts";
 import { Log } from "../../src/broker/log.ts";
+import { geteuid } from "../../src/os/credentials.ts";
+import { userName } from "../../src/os/passwd.ts";
 import { formatLogEntry, parseLogEntry } from "../../src/client/log.ts";
 
-function newLog(rank: number, attributes: Record<string, string> = {}, verbose = 0): { log: Log; stderr: string[]; forwarded: string[]; attrs: Attributes } {
+function newLog(rank: number, attributes: Record<string, string> = {}, verbose = 0): { log: Log; stderr: string[]; forwarded: string[]; syslog: [number, string][]; attrs: Attributes } {
   const attrs = new Attributes();
   for (const [name, value] of Object.entries(attributes)) attrs.setFromCommandLine(name, value);
   const stderr: string[] = [];
   const forwarded: string[] = [];
-  const log = new Log({ rank, attrs, verbose, forward: (line) => forwarded.push(line) > 0, writeStderr: (text) => stderr.push(text) });
-  return { log, stderr, forwarded, attrs };
+  const syslog: [number, string][] = [];
+  const log = new Log({
+    rank,
+    attrs,
+    verbose,
+    forward: (line) => forwarded.push(line) > 0,
+    openSyslog: () => (severity, text) => syslog.push([severity, text]),
+    writeStderr: (text) => stderr.push(text),
+  });
+  return { log, stderr, forwarded, syslog, attrs };
 }
 
 const texts = (log: Log): string[] => log.entries().map((line) => parseLogEntry(line)?.text ?? "?");
@@ -102,4 +112,20 @@ test("--verbose shows each broker's own lines on its stderr, unless attributes s
     return stderr.length;
   };
   expect([shown(0), shown(1), shown(2), shown(2, { "log-stderr-level": "3" }), shown(1, { "log-stderr-mode": "leader" })]).toEqual([0, 2, 3, 1, 0]);
+});
+
+test("lines go to the system's log when it is asked for, up to a level, those of other brokers too", () => {
+  const { log, syslog } = newLog(0, { "log-syslog-enable": "1", "log-syslog-level": "4" });
+  log.write(4, "one");
+  log.write(5, "no");
+  log.append(formatLogEntry(3, "resource", "two", Date.now(), "7"));
+  const who = `${userName(geteuid())}@unknown`;
+  expect(syslog).toEqual([
+    [4, `${who} broker.warning[0]: one`],
+    [3, `${who} resource.err[7]: two`],
+  ]);
+  const other = newLog(0);
+  other.log.write(0, "one");
+  expect(other.syslog).toEqual([]);
+  expect(() => newLog(0, { "log-syslog-enable": "yes" })).toThrow("log-syslog-enable: value must be 0 or 1");
 });

@@ -3,6 +3,7 @@ import { chmodSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { shellExitCode } from "../../src/formats/waitstatus.ts";
 import { spawnPty } from "../../src/os/pty.ts";
+import { receiveDatagrams } from "../support/datagrams.ts";
 import { FLUX, processesIn, sandbox } from "./sandbox.ts";
 
 describe("the initial program", () => {
@@ -171,4 +172,24 @@ test("an interactive shell has the terminal, with job control, and gives it back
   const { rmSync } = await import("node:fs");
   rmSync(join(box.dir, ".bash_history"));
   await box.nothingLeft();
+});
+
+test("a broker that systemd runs says that it is up and what it does", async () => {
+  await using box = sandbox();
+  const notified = receiveDatagrams(join(box.dir, "notify"));
+  // The kernel keeps no more than ten of them.
+  const told: string[] = [];
+  const reader = setInterval(() => told.push(...notified.take()), 1);
+  const env = { ...box.env, NOTIFY_SOCKET: join(box.dir, "notify") };
+  const child = Bun.spawn([FLUX, "broker", "-Sbroker.sd-notify=1", "-Sbroker.sd-stop-timeout=90", "echo hear=$NOTIFY_SOCKET"], { env, stdout: "pipe", stdin: "ignore" });
+  expect(await child.stdout.text()).toBe("hear=\n");
+  expect(await child.exited).toBe(0);
+  clearInterval(reader);
+  told.push(...notified.take());
+  notified.close();
+  expect(told[0]).toBe("READY=1");
+  const [began, running] = [told.indexOf("STATUS=Running echo hear=$NOTIFY_SOCKET"), told.indexOf("STATUS=Running as leader of 1 node Flux instance")];
+  expect([began > 0, running > began]).toEqual([true, true]);
+  expect(told).toContain("EXTEND_TIMEOUT_USEC=90000000");
+  expect(told.at(-1)).toBe("STATUS=Exiting");
 });

@@ -2,13 +2,14 @@
 //
 //   state-machine.get     → { state, duration }
 //   state-machine.wait    answered when the state is run; ENOENT when it is past that
-//   state-machine.sd-notify { status }      what rc1 and rc3 are doing; nobody shows it yet
+//   state-machine.sd-notify { status }      what rc1 and rc3 are doing, for systemd
 //   state-machine.monitor { final? } → { state }, as a stream each change up to state number `final`
 import type { Flux } from "../../client/flux.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
 import { allowUser } from "../../client/service.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 import { int, opt, str } from "../../message/unpack.ts";
+import type { Systemd } from "../systemd.ts";
 import { type State, type StateMachine, stateNumber, STATES } from "../state-machine.ts";
 
 export interface StateMachineService {
@@ -16,7 +17,7 @@ export interface StateMachineService {
   changed(): void;
 }
 
-export async function serveStateMachine(h: Flux, machine: StateMachine): Promise<StateMachineService> {
+export async function serveStateMachine(h: Flux, machine: StateMachine, systemd: Systemd): Promise<StateMachineService> {
   const waiting = new Set<Request>();
   const monitors = new Map<Request, number>();
 
@@ -45,7 +46,7 @@ export async function serveStateMachine(h: Flux, machine: StateMachine): Promise
       req.onCancel(() => waiting.delete(req));
       return DEFERRED;
     }),
-    "sd-notify": (req) => void req.unpack({ status: str }),
+    "sd-notify": (req) => systemd.progress(req.unpack({ status: opt(str) }).status),
     monitor: (req) => {
       const final = req.unpack({ final: opt(int) }).final ?? STATES.length - 1;
       if (answerMonitor(req, final)) return DEFERRED;
