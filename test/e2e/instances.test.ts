@@ -47,6 +47,12 @@ async function batch(...args: string[]): Promise<string> {
 }
 
 describe("flux alloc", () => {
+  test("an enclosing instance too old to tell of changes of R is asked for it once", async () => {
+    const script = "flux resource R | flux R decode --count=core; flux dmesg | grep -o 'falling back to job-info.lookup'";
+    const { stdout } = await flux("alloc", "-n1", "--conf=resource.no-update-watch=true", "sh", "-c", script);
+    expect(stdout).toBe("1\nfalling back to job-info.lookup\n");
+  });
+
   test("an instance of depth 1 with the nodes asked for, and its command's exit code", async () => {
     const { stdout, code } = await flux("alloc", "-N2", "sh", "-c", "flux uptime; flux resource info; exit 3");
     expect(stdout).toMatch(/depth 1, {2}size 2\n2 Nodes, \d+ Cores, 0 GPUs\n$/);

@@ -22,7 +22,7 @@ import { DEFERRED, type Request } from "../../client/request.ts";
 import { allowUser, type Methods } from "../../client/service.ts";
 import { lastingDirectory } from "../../client/statedir.ts";
 import { type EventlogEntry, formatEventlog, formatEventlogEntry } from "../../formats/eventlog.ts";
-import { parseJobId } from "../../formats/fluid.ts";
+import { type JobId, parseJobId } from "../../formats/fluid.ts";
 import { Hostlist } from "../../formats/hostlist.ts";
 import { IdSet } from "../../formats/idset.ts";
 import { decodeJsonObject, type JsonObject } from "../../formats/json.ts";
@@ -337,29 +337,38 @@ class Leader {
     if (uri === undefined || jobid === undefined) return;
     try {
       this.#parent = await Flux.open(uri);
-      const updates = this.#parent.stream(
-        "job-info.update-watch",
-        { id: parseJobId(jobid), key: "R", flags: 0 },
-        { cancelTopic: "job-info.update-watch-cancel" },
-      );
+      const updates = this.#givenR(this.#parent, parseJobId(jobid));
       const first = await updates.next();
       if (first.done === true) return;
-      const given = parseR(first.value["R"]);
+      const given = first.value;
       this.#lifetime = given;
       const R = this.#config.rediscover ? undefined : fromParent(given, this.#context.size, this.#hosts.toString());
       if (this.#config.rediscover) this.#h.log(LOG_DEBUG, "R of the enclosing instance is not used, as resource.rediscover wants it");
       else if (R === undefined) this.#h.log(LOG_DEBUG, `cannot map R of the enclosing instance to ${this.#context.size} brokers, falling back to discovery`);
       if (R !== undefined) this.#define(R, "job-info");
-      if (!this.#config.noUpdateWatch) this.#followParent(updates);
+      this.#followParent(updates);
     } catch (err) {
       this.#h.log(LOG_ERR, `lookup R from enclosing instance: ${toFluxError(err).message}`);
     }
   }
 
-  #followParent(updates: AsyncIterable<JsonObject>): void {
+  /** R of the job that we are, now and whenever it changes; of an instance older than flux-core 0.56 only now. */
+  async *#givenR(parent: Flux, id: JobId): AsyncGenerator<Rset, void> {
+    // A name that nobody serves is how a test asks for an old one.
+    const topic = this.#config.noUpdateWatch ? "job-info.no-update-watch" : "job-info.update-watch";
+    try {
+      for await (const { R } of parent.stream(topic, { id, key: "R", flags: 0 }, { cancelTopic: "job-info.update-watch-cancel" })) yield parseR(R);
+    } catch (err) {
+      if (!isErrno(err, errno.ENOSYS)) throw err;
+      this.#h.log(LOG_DEBUG, `no support for ${topic} in parent, falling back to job-info.lookup`);
+      yield parseR((await parent.rpc("job-info.lookup", { id, keys: ["R"], flags: 0 }))["R"]);
+    }
+  }
+
+  #followParent(updates: AsyncIterable<Rset>): void {
     const follow = async (): Promise<void> => {
-      for await (const { R } of updates) {
-        this.#lifetime = parseR(R);
+      for await (const given of updates) {
+        this.#lifetime = given;
         await this.#expire(this.#lifetime.expiration);
       }
     };
