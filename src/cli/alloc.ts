@@ -30,16 +30,15 @@ Examples:
   flux alloc -N2 --bg                  in the background: flux proxy JOBID enters it, flux cancel JOBID ends it`,
   options: OPTIONS,
   extend: () => extendSubmission("alloc", OPTIONS),
-  async run({ options: given, args }) {
+  async run({ options: given, args: command, isMarked }) {
     if (given.listPlugins) {
       print(...pluginLines());
       return 0;
     }
     const options = await preinit(given);
-    const command = args[0] === "--" ? args.slice(1) : args;
     const idle = options.bg && command.length === 0;
     const withIdle = idle ? { ...options, brokerOpts: [...options.brokerOpts, "-Sbroker.rc2_none=1"] } : options;
-    const jobspec = await instanceJobspec(withIdle, {}, (common) => jobspecForInstance({ ...common, command }));
+    const jobspec = await instanceJobspec(withIdle, {}, (common) => jobspecForInstance({ ...common, command, isMarked }));
     // One in the background must not wait for somebody to look.
     if (options.bg) setShellOption(jobspec, "pty.capture", 1);
     else if (isTerminal(0)) setShellOption(jobspec, "pty.interactive", 1);

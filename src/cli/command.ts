@@ -40,6 +40,8 @@ export interface Invocation<S> {
   readonly options: OptionValues<S>;
   /** Words that are not options. */
   readonly args: readonly string[];
+  /** They follow a "--". */
+  readonly isMarked: boolean;
   /** "flux-kvs" or "flux-job": for messages. */
   readonly program: string;
 }
@@ -222,7 +224,7 @@ async function dispatch(spec: CommandSpecAny, words: readonly string[], program:
   const sub = spec.subcommands?.find((s) => s.name === first);
   if (sub !== undefined) return dispatch(sub, rest, program, `${path} ${sub.name}`);
   if (spec.run === undefined) return missingSubcommand(spec, first, path);
-  if (spec.verbatim) return spec.run({ options: {}, args: words, program });
+  if (spec.verbatim) return spec.run({ options: {}, args: words, isMarked: false, program });
   const extension = await spec.extend?.();
   const helpName = extension === undefined ? undefined : /^--help=(.+)$/.exec(first ?? "")?.[1];
   if (helpName !== undefined) {
@@ -254,12 +256,12 @@ function missingSubcommand(spec: CommandSpecAny, first: string | undefined, path
 }
 
 /** Options and arguments; undefined when help was asked for, and shown. */
-function parseOptions(spec: CommandSpecAny, words: readonly string[], path: string): Pick<Invocation<OptionSpecs>, "options" | "args"> | undefined {
+function parseOptions(spec: CommandSpecAny, words: readonly string[], path: string): Omit<Invocation<OptionSpecs>, "program"> | undefined {
   try {
-    const { values, args, wantsHelp } = parseWords(spec.options ?? {}, words, spec.passThrough === true, spec.style === "argparse");
+    const { values, args, isMarked, wantsHelp } = parseWords(spec.options ?? {}, words, spec.passThrough === true, spec.style === "argparse");
     if (!wantsHelp) {
       if (args.length > 0 && !takesArguments(spec)) throw new OptionError(`unrecognized arguments: ${args.join(" ")}`, spec, path);
-      return { options: values, args };
+      return { options: values, args, isMarked };
     }
   } catch (err) {
     const problem = optionProblem(err, spec.style);

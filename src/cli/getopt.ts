@@ -30,6 +30,8 @@ export class GetoptError extends Error {
 export interface ParsedWords {
   readonly values: Record<string, unknown>;
   readonly args: readonly string[];
+  /** The arguments follow a "--". */
+  readonly isMarked: boolean;
   readonly wantsHelp: boolean;
 }
 
@@ -70,6 +72,7 @@ export function parseWords(
   for (const key in options) values[key] = options[key]?.initial;
   const args: string[] = [];
   const asked = { help: false };
+  let isMarked = false;
   const set = (key: string, given: string | undefined): void => {
     if (key === HELP && options[HELP] === undefined) asked.help = true;
     else values[key] = nextValue(options[key] as Getopt, values[key], given);
@@ -77,6 +80,7 @@ export function parseWords(
   for (let i = 0; i < words.length && !asked.help; i++) {
     const word = words[i] as string;
     if (word === "--") {
+      isMarked = args.length === 0;
       args.push(...words.slice(i + 1));
       break;
     }
@@ -95,7 +99,7 @@ export function parseWords(
     const takesNext = found.needsValue || (mayTakeNext && words[i + 1]?.startsWith("-") === false);
     set(found.key, takesNext ? words[++i] : found.value);
   }
-  return { values, args, wantsHelp: asked.help };
+  return { values, args, isMarked, wantsHelp: asked.help };
 }
 
 interface Found {

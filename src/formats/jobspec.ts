@@ -503,6 +503,8 @@ export function jobspecFromCommand(options: CommandOptions): Jobspec {
 export interface InstanceOptions extends JobspecSettings {
   /** Initial program of the nested instance; none for an interactive shell. */
   readonly command: readonly string[];
+  /** The user has written "--" in front of it. */
+  readonly isMarked?: boolean | undefined;
   readonly nslots?: number | undefined;
   readonly coresPerSlot?: number | undefined;
   readonly gpusPerSlot?: number | undefined;
@@ -519,7 +521,7 @@ export function jobspecForInstance(options: InstanceOptions): Jobspec {
   if (nslots === undefined && nodes === undefined) throw optionError("Number of slots to allocate must be specified");
   const brokerOptions = [...(options.brokerOptions ?? []), ...(config === undefined ? [] : ["-c{{tmpdir}}/conf.json"])];
   // A program whose name looks like an option is none of the broker's.
-  const mark = options.command[0]?.startsWith("-") === true ? ["--"] : [];
+  const mark = options.isMarked === true || options.command[0]?.startsWith("-") === true ? ["--"] : [];
   const jobspec = perTask({
     command: ["flux", "broker", ...brokerOptions, ...mark, ...options.command],
     ntasks: nslots,

@@ -76,7 +76,8 @@ describe("options", () => {
     const { values, args } = parseWords(options, ["-q", "prog", "-n", "7", "--", "--help"], true);
     expect(values).toMatchObject({ quiet: true, ntasks: 1 });
     expect(args).toEqual(["prog", "-n", "7", "--", "--help"]);
-    expect(parseWords(options, ["-q", "--", "-prog"], true).args).toEqual(["-prog"]);
+    expect(parseWords(options, ["-q", "--", "-prog"], true)).toMatchObject({ args: ["-prog"], isMarked: true });
+    expect(parseWords(options, ["-q", "prog", "--", "-prog"], true).isMarked).toBe(false);
   });
 
   test("--help wins over what follows it", () => {

@@ -69,6 +69,7 @@ test("a command that looks like an option is none of the broker's", () => {
   const command = (...words: string[]): readonly string[] | undefined => jobspecForInstance({ nslots: 1, command: words }).tasks[0]?.command;
   expect(command("-x", "-y")).toEqual(["flux", "broker", "--", "-x", "-y"]);
   expect(command("true", "-y")).toEqual(["flux", "broker", "true", "-y"]);
+  expect(jobspecForInstance({ nslots: 1, command: ["true"], isMarked: true }).tasks[0]?.command).toEqual(["flux", "broker", "--", "true"]);
 });
 
 test("--add-brokers puts brokers beside that of the first node, which have no resources", async () => {
