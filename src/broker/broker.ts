@@ -209,6 +209,7 @@ class Broker {
       clock: realClock,
       environment: () => programEnvironment(attrs.require("local-uri"), attrs.get("jobid")),
       log: (level, text) => this.#log.write(level, text),
+      ownGroup: () => attrs.has("broker.rc2_pgrp"),
       starting: (title) => this.#systemd.progress(`Running ${title}`),
     });
     this.#lifecycle = this.#newLifecycle();

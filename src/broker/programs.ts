@@ -24,6 +24,8 @@ export interface ProgramsOptions {
   readonly clock: Clock;
   readonly environment: () => Record<string, string>;
   readonly log: (level: 3 | 6, text: string) => void;
+  /** What runs in the foreground must have a process group of its own, even when we lead ours. */
+  readonly ownGroup: () => boolean;
   /** Called as a command starts. */
   readonly starting: (title: string) => void;
 }
@@ -149,7 +151,8 @@ export class Programs {
   #spawn(name: string, index: number, command: Command): Running {
     const env = this.#options.environment();
     if (command.foreground) {
-      const { result, group } = inOwnGroup(() => spawnProcess({ argv: command.argv, env, stdin: "inherit", stdout: "inherit", stderr: "inherit" }));
+      const must = this.#options.ownGroup();
+      const { result, group } = inOwnGroup(must, (prefix) => spawnProcess({ argv: [...prefix, ...command.argv], env, stdin: "inherit", stdout: "inherit", stderr: "inherit" }));
       return { name, child: result, group, timer: undefined };
     }
     const output = (level: 3 | 6): Splitter => splitLines((line) => this.#logLine(level, `${name}.${index}: `, line));

@@ -76,6 +76,7 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   "job-validator": { summary: "check jobs as the instance does before it takes them", load: () => import("./job-validator.ts"), hidden: true },
   "job-frobnicator": { summary: "change jobs as the instance does before it takes them", load: () => import("./job-frobnicator.ts"), hidden: true },
   "slurm-expiration-sync": { summary: "keep the instance's expiration that of a Slurm job", load: () => import("./slurm-expiration-sync.ts"), hidden: true },
+  "own-group": { summary: "run a program in a process group of its own", load: () => import("./own-group.ts"), hidden: true },
   "job-exec-override": { summary: "start and end simulated jobs", load: () => import("./job-exec-override.ts"), hidden: true },
   job: { summary: "attach to, inspect, signal and wait for jobs", load: () => import("./job.ts") },
 };

@@ -2,12 +2,15 @@
 //
 // A new group must be joined before the program starts, and the runtime offers only a new session, which has no
 // terminal. So this process steps into a group of its own for the moment of the spawn: the child is born there, and we
-// go back. When we lead our group already (an interactive shell made us a job), the child shares it.
+// go back. When we lead our group already (an interactive shell made us a job), we can't, and the child shares it, unless
+// it must not: then it begins as `flux own-group`, which steps out by itself before it becomes the program.
 import { ptr } from "bun:ffi";
 import { check, libc } from "./libc.ts";
+import { selfCommand } from "./self.ts";
 
 const SIGTTOU = 22;
 const SIGTTIN = 21;
+const SIG_DFL = 0;
 const SIG_IGN = 1;
 const TCSADRAIN = 1;
 const TERMIOS_BYTES = 64; // struct termios is 60 bytes
@@ -21,21 +24,36 @@ export interface OwnGroup {
   restore(): void;
 }
 
-/** Runs `spawn` such that what it starts is in a process group of its own, in the foreground if we are. */
-export function inOwnGroup<T>(spawn: () => T): { result: T; group: OwnGroup } {
+/**
+ * Runs `spawn` such that what it starts is in a process group of its own, in the foreground if we are. The words that it is
+ * given go before those of the program. When we lead our group, this costs the start of one more program, and is done only if it `must`.
+ */
+export function inOwnGroup<T extends { readonly pid: number }>(must: boolean, spawn: (prefix: readonly string[]) => T): { result: T; group: OwnGroup } {
   const before = libc().getpgrp();
   const leads = before === process.pid;
   const terminal = openTerminal(before);
-  if (leads) return { result: spawn(), group: { pgid: before, isSeparate: false, restore: () => terminal?.restore() } };
+  if (leads) {
+    const result = spawn(must ? [...selfCommand(), "own-group"] : []);
+    return { result, group: { pgid: must ? result.pid : before, isSeparate: must, restore: () => terminal?.restore() } };
+  }
   check(libc().setpgid(0, 0), "setpgid");
   try {
     terminal?.giveTo(process.pid);
-    const result = spawn();
+    const result = spawn([]);
     return { result, group: { pgid: process.pid, isSeparate: true, restore: () => terminal?.restore() } };
   } finally {
     // Fails only when everybody else of the old group has gone, and then it does not matter where we are.
     libc().setpgid(0, before);
   }
+}
+
+/** This process leaves its group for one of its own, and takes the terminal with it. */
+export function leadOwnGroup(): void {
+  const terminal = openTerminal(libc().getpgrp());
+  check(libc().setpgid(0, 0), "setpgid");
+  terminal?.giveTo(process.pid);
+  // What is ignored would stay so in the program.
+  for (const signal of [SIGTTOU, SIGTTIN]) libc().signal(signal, SIG_DFL);
 }
 
 /** The terminal on stdin, when this process is in its foreground. */

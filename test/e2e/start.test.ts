@@ -193,3 +193,21 @@ test("a broker that systemd runs says that it is up and what it does", async () 
   expect(told).toContain("EXTEND_TIMEOUT_USEC=90000000");
   expect(told.at(-1)).toBe("STATUS=Exiting");
 });
+
+test.each([
+  [[], "shared"],
+  [["-Sbroker.rc2_pgrp=1"], "own"],
+])("a broker that leads its process group, with %j: the initial program's is %s", async (options, whose) => {
+  await using box = sandbox();
+  let screen = "";
+  const terminal = spawnPty({
+    argv: ["/bin/bash", "-c", `set -m; ${FLUX} broker ${options.join(" ")} 'ps -o pgid=,tpgid= -p $$; ps -o pgid= -p $(flux getattr broker.pid)'; echo code=$?`],
+    env: { ...box.env, HOME: box.dir },
+    onData(chunk) {
+      screen += Buffer.from(chunk).toString();
+    },
+  });
+  await terminal.exited;
+  const [, program, foreground, broker] = /^\s*(\d+)\s+(\d+)\s+(\d+)\s+code=0/.exec(screen) ?? [];
+  expect({ screen, foreground, isOwn: program !== broker }).toEqual({ screen, foreground: program, isOwn: whose === "own" });
+});
