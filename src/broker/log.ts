@@ -5,7 +5,7 @@
 // (log-stderr-level) and to a file (log-filename). Every broker gives all lines that it gets to the system's log, if it is
 // to (log-syslog-enable, log-syslog-level).
 import { wallClock_ms } from "../os/clock.ts";
-import { geteuid } from "../os/credentials.ts";
+import { getuid } from "../os/credentials.ts";
 import { userName } from "../os/passwd.ts";
 import { appendFileSync } from "node:fs";
 import { formatLogEntry, LOG_LEVELS, type LogEntry, type LogLevel, parseLogEntry } from "../client/log.ts";
@@ -166,7 +166,7 @@ function zoneName(date: Date): string {
 
 /** Whose instance it is and which, as the system's log has lines of many: "USER@JOBID-PATH", cut to what stock Flux has room for. */
 function whose(attrs: Attributes): string {
-  const text = `${userName(geteuid())}@${attrs.get("jobid-path") ?? "unknown"}`;
+  const text = `${userName(getuid())}@${attrs.get("jobid-path") ?? "unknown"}`;
   return text.length > WHOSE_MAX_LENGTH ? `${text.slice(0, WHOSE_MAX_LENGTH - 3)}...` : text;
 }
 

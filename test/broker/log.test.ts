@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Attributes } from "../../src/broker/attributes.ts";
 import { Log } from "../../src/broker/log.ts";
-import { geteuid } from "../../src/os/credentials.ts";
+import { getuid } from "../../src/os/credentials.ts";
 import { userName } from "../../src/os/passwd.ts";
 import { formatLogEntry, parseLogEntry } from "../../src/client/log.ts";
 
@@ -119,7 +119,7 @@ test("lines go to the system's log when it is asked for, up to a level, those of
   log.write(4, "one");
   log.write(5, "no");
   log.append(formatLogEntry(3, "resource", "two", Date.now(), "7"));
-  const who = `${userName(geteuid())}@unknown`;
+  const who = `${userName(getuid())}@unknown`;
   expect(syslog).toEqual([
     [4, `${who} broker.warning[0]: one`],
     [3, `${who} resource.err[7]: two`],

@@ -167,7 +167,9 @@ describe("help", () => {
   });
 
   test("every command has a page", () => {
-    expect(Object.keys(COMMANDS).filter((name) => MAN_PAGES[name] === undefined && name !== "completions")).toEqual([]);
+    // These are called by scripts of shells, and by the broker alone.
+    const without = new Set(["completions", "own-group"]);
+    expect(Object.keys(COMMANDS).filter((name) => MAN_PAGES[name] === undefined && !without.has(name))).toEqual([]);
   });
 
   const pages = Object.entries(MAN_PAGES).filter(([name]) => COMMANDS[name] !== undefined);
