@@ -4,29 +4,21 @@
 // Two eventlogs are watched from the start, the job's and its execution's (guest.exec.eventlog); the shell.init event of the
 // second says that there is output (guest.output) and where stdin goes. Nothing waits for a round trip that it doesn't need.
 import type { Flux } from "../client/flux.ts";
-import { cancelJob, killJob } from "../client/jobs.ts";
 import type { JobId } from "../formats/fluid.ts";
 import { encodeJson, type JsonObject } from "../formats/json.ts";
-import { describeSignal } from "../formats/signal.ts";
-import { exitCode, termSignal } from "../formats/waitstatus.ts";
+import { describeShellStatus, shellExitCode } from "../formats/waitstatus.ts";
 import { errno, isErrno, toFluxError } from "../message/errno.ts";
 import type { Stream } from "../client/stream.ts";
 import { UsageError } from "./command.ts";
 import type { DebugRequest } from "./debugger.ts";
 import { createTerminalSink, eventOfResponse, memberText, type OutputSink, putData, redirectText, shellLogText, type ShownEvent } from "./job-output.ts";
+import { catchSignals } from "./job-signals.ts";
+import { createStatusLine, type StatusLineOptions } from "./job-status-line.ts";
 import type { PtyClient } from "./pty-client.ts";
 import { closeStdin, forwardStdin, type StdinForwarder, type StdinTarget } from "./job-stdin.ts";
-import { columnsOf, isTerminal } from "../os/terminal.ts";
 
-export interface AttachOptions {
-  /** The job's name in messages, as the user wrote it. */
-  readonly shownId: string;
-  readonly showEvents?: boolean;
+export interface AttachOptions extends StatusLineOptions {
   readonly showExec?: boolean;
-  /** Show a status line until the job starts, even where nobody seems to look. */
-  readonly showStatus?: boolean;
-  /** How often the status line asks whether the queue is stopped; default 10. */
-  readonly queueCheck_s?: number | undefined;
   /** Stop following the job's events after this one; default "clean". */
   readonly waitEvent?: string | undefined;
   readonly labelIo?: boolean;
@@ -48,22 +40,6 @@ export interface AttachOptions {
 
 /** Flag of job-info.eventlog-watch: a response without an event parts old events from new ones. */
 const WATCH_SENTINEL = 2;
-const STATUS_DELAY_MS = 2000;
-/** How long a second ctrl-C or a ctrl-Z belongs to the first ctrl-C. */
-const CTRL_C_WINDOW_MS = 2000;
-/** Who sends one of these wants an end, also when the job has no tasks yet that get it. */
-const ENDING_SIGNALS = { SIGTERM: 15, SIGHUP: 1, SIGALRM: 14 } as const;
-const OTHER_SIGNALS = { SIGUSR1: 10, SIGUSR2: 12 } as const;
-
-/** What the finish event says, as a sentence; undefined for success. */
-export function describeFinish(status: number): { code: number; text: string | undefined } {
-  const signal = termSignal(status);
-  if (signal !== undefined) return { code: 128 + signal, text: `job shell ${describeSignal(signal)}` };
-  const code = exitCode(status) ?? 1;
-  if (code === 0) return { code, text: undefined };
-  return { code, text: code > 128 ? `task(s) ${describeSignal(code - 128)}` : `task(s) exited with exit code ${code}` };
-}
-
 /** Follows the job to its end; resolves to the exit code for our caller. Throws UsageError. */
 export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Promise<number> {
   const sink = options.sink ?? createTerminalSink();
@@ -84,7 +60,7 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
   let fatal = false;
   let finished = false;
   /** How the job finished, for people: said when its output has been shown. */
-  let finishText: string | undefined;
+  let finishText = "";
   let stdin: StdinForwarder | undefined;
   let target: StdinTarget | undefined;
   let output: Promise<void> | undefined;
@@ -115,10 +91,10 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
     if (pty?.attached === false) pty.stop();
   };
   const onFinish = (event: ShownEvent): void => {
-    const finish = describeFinish(Number(event.context?.["status"] ?? 0));
-    code = finish.code;
+    const waitStatus = Number(event.context?.["status"] ?? 0);
+    code = shellExitCode(waitStatus);
     finished = true;
-    finishText = finish.text;
+    finishText = describeShellStatus(waitStatus);
   };
   const onJobEvent = (event: ShownEvent): void => {
     start_s ??= event.timestamp;
@@ -270,7 +246,7 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
     stdin?.stop();
     pty?.stop();
     await pty?.done;
-    if (finishText !== undefined) say(`flux-job: ${finishText}`);
+    if (finishText !== "") say(`flux-job: ${finishText}`);
     sink.flush();
   }
   return fatal && code === 0 ? 1 : code;
@@ -302,146 +278,3 @@ async function splitStdinRanks(wanted: string, taskmap: unknown, say: (text: str
   if (!open.equals(ranks)) say(`flux-job: warning: adjusting --stdin-ranks from ${ranks.toString()} to ${open.toString()}`);
   return { open: open.toString(), others: all.subtract(open).toString() };
 }
-
-/**
- * Our signals become the job's; while it waits, one that is ours is canceled, and another left alone. Ctrl-C twice cancels it,
- * ctrl-C and ctrl-Z leaves it alone. Returns how to undo this.
- */
-function catchSignals(h: Flux, id: JobId, say: (text: string) => void, detach: () => void, isOurs: boolean): () => void {
-  let interrupted_ms = Number.NEGATIVE_INFINITY;
-  const handlers = new Map<NodeJS.Signals, () => void>();
-  const on = (signal: NodeJS.Signals, run: () => void): void => {
-    handlers.set(signal, run);
-    process.on(signal, run);
-  };
-  const off = (signal: NodeJS.Signals): void => {
-    const run = handlers.get(signal);
-    if (run !== undefined) process.off(signal, run);
-    handlers.delete(signal);
-  };
-  const report = (what: string) => (err: unknown) => say(`flux-job: ${what}: ${toFluxError(err).message}`);
-  const onStop = (): void => {
-    if (performance.now() - interrupted_ms <= CTRL_C_WINDOW_MS) return detach();
-    off("SIGTSTP");
-    say("flux-job: one more ctrl-Z to suspend");
-  };
-  on("SIGINT", () => {
-    if (performance.now() - interrupted_ms <= CTRL_C_WINDOW_MS) {
-      cancelJob(h, id, "interrupted by ctrl-C").catch(report("cancel"));
-      return;
-    }
-    interrupted_ms = performance.now();
-    if (!handlers.has("SIGTSTP")) on("SIGTSTP", onStop);
-    say("flux-job: one more ctrl-C within 2s to cancel or ctrl-Z to detach");
-  });
-  const end = async (signal: string, signum: number): Promise<void> => {
-    try {
-      await killJob(h, id, signum);
-    } catch (err) {
-      if (!isErrno(err, errno.EINVAL)) throw err;
-      if (!isOurs) return detach();
-      await cancelJob(h, id, `interrupted by ${signal}`);
-    }
-  };
-  for (const [signal, signum] of Object.entries(ENDING_SIGNALS)) on(signal as NodeJS.Signals, () => void end(signal, signum).catch(report("kill")));
-  for (const [signal, signum] of Object.entries(OTHER_SIGNALS)) on(signal as NodeJS.Signals, () => void killJob(h, id, signum).catch(report("kill")));
-  return () => {
-    for (const signal of [...handlers.keys()]) off(signal);
-  };
-}
-
-interface StatusLine {
-  event(event: ShownEvent, start_s: number): void;
-  /** Something else is about to be written: it gets the line to itself, and this one comes again below it. */
-  clear(): void;
-  /** The job will never start: the line goes, and doesn't come again. */
-  end(): void;
-  stop(): void;
-}
-
-const STATUS_TEXTS: Readonly<Record<string, string>> = {
-  submit: "submitted",
-  validate: "resolving dependencies",
-  depend: "waiting for priority assignment",
-  priority: "waiting for resources",
-  alloc: "starting",
-  "prolog-start": "waiting for prolog",
-  start: "started",
-};
-const QUEUE_CHECK_S = 10;
-
-/** One line that says what a job waits for and how long already: on request, or at a terminal after two seconds. */
-function createStatusLine(h: Flux, id: JobId, options: AttachOptions, put: (text: string) => void): StatusLine {
-  const isInteractive = process.env["FLUX_ATTACH_NONINTERACTIVE"] === undefined;
-  const wanted = isInteractive && options.showStatus === true;
-  const atTerminal = isInteractive && options.showEvents !== true && allTerminals();
-  let visible = wanted;
-  let text = "";
-  let start_s = Date.now() / 1000;
-  let prologs = 0;
-  let queue: string | undefined;
-  let stopped = false;
-  let checked_s = Number.NEGATIVE_INFINITY;
-  let timer: ReturnType<typeof setInterval> | undefined;
-  const draw = (now_s: number): void => {
-    if (!visible || text === "") return;
-    const seconds = Math.max(0, Math.floor(now_s - start_s));
-    const width = Math.max(0, columnsOf(2) - 20 - Buffer.byteLength(options.shownId));
-    const two = (n: number): string => String(n).padStart(2, "0");
-    const shown = stopped && text === STATUS_TEXTS["priority"] ? `${text} (${queue} queue stopped)` : text;
-    const clock = `${two(Math.floor(seconds / 3600))}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`;
-    put(`\rflux-job: ${options.shownId} ${shown.padEnd(width)} ${clock}\r`);
-  };
-  const checkQueue = async (now_s: number): Promise<void> => {
-    if (text !== STATUS_TEXTS["priority"] || now_s - checked_s < (options.queueCheck_s ?? QUEUE_CHECK_S)) return;
-    checked_s = now_s;
-    const { job } = await h.rpc("job-list.list-id", { id, attrs: ["queue"] });
-    const name = (job as JsonObject)["queue"];
-    queue = typeof name === "string" ? name : "default";
-    const answer = await h.rpc("job-manager.queue-status", typeof name === "string" ? { name } : {}, { nodeid: 0 });
-    stopped = answer["start"] === false;
-  };
-  const tick = (): void => {
-    visible = true;
-    const now_s = Date.now() / 1000;
-    // Decoration only: without an answer the line stays as it is.
-    checkQueue(now_s).catch(() => {});
-    draw(now_s);
-  };
-  const first = wanted || atTerminal ? setTimeout(() => ((timer = setInterval(tick, 1000)), tick()), STATUS_DELAY_MS) : undefined;
-  const stop = (): void => {
-    clearTimeout(first);
-    clearInterval(timer);
-  };
-  const clear = (): void => {
-    if (visible && text !== "") put("\r\x1b[K");
-  };
-  const done = (): void => {
-    stop();
-    if (visible) put("\n");
-    visible = false;
-  };
-  return {
-    stop,
-    clear,
-    end() {
-      stop();
-      clear();
-      visible = false;
-    },
-    event({ name, timestamp }, began_s) {
-      if (first === undefined) return;
-      start_s = began_s;
-      if (name === "prolog-start") prologs++;
-      if (name === "prolog-finish") text = --prologs > 0 ? text : "starting";
-      else text = STATUS_TEXTS[name] ?? text;
-      draw(timestamp);
-      if (name === "start" || name === "clean") done();
-    },
-  };
-}
-
-function allTerminals(): boolean {
-  return isTerminal(0) && isTerminal(1) && isTerminal(2);
-}
-

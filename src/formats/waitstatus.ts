@@ -45,3 +45,11 @@ export function describeWaitStatus(status: number): string {
   if (code !== undefined) return `Exited with exit code ${code}`;
   return `${describeSignal(termSignal(status) ?? 0)}${coreDumped(status) ? " (core dumped)" : ""}`;
 }
+
+/** How the shells of a job ended, as a sentence; "" for success. A shell exits with 128 + N when signal N ended a task. */
+export function describeShellStatus(status: number): string {
+  const code = exitCode(status);
+  if (code === undefined) return `job shell ${describeSignal(termSignal(status) ?? 0)}`;
+  if (code > 128) return `task(s) ${describeSignal(code - 128)}`;
+  return code === 0 ? "" : `task(s) exited with exit code ${code}`;
+}

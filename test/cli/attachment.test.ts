@@ -1,6 +1,6 @@
 // What people see of a job that they run or attach to.
 import { describe, expect, test } from "bun:test";
-import { attachJob, type AttachOptions, describeFinish } from "../../src/cli/attachment.ts";
+import { attachJob, type AttachOptions } from "../../src/cli/attachment.ts";
 import { createJobWatcher } from "../../src/cli/job-watcher.ts";
 import { defineModule } from "../../src/client/module.ts";
 import { formatEventlogEntry } from "../../src/formats/eventlog.ts";
@@ -94,13 +94,6 @@ describe("attachment", () => {
   test("an unknown job is named", async () => {
     await expect(attach({})).rejects.toThrow("Failed to attach to ƒtest: No such job");
   });
-});
-
-test("wait statuses in words", () => {
-  expect(describeFinish(0)).toEqual({ code: 0, text: undefined });
-  expect(describeFinish(42 << 8)).toEqual({ code: 42, text: "task(s) exited with exit code 42" });
-  expect(describeFinish((128 + 9) << 8)).toEqual({ code: 137, text: "task(s) Killed" });
-  expect(describeFinish(15)).toEqual({ code: 143, text: "job shell Terminated" });
 });
 
 describe("watcher", () => {

@@ -11,6 +11,7 @@ import {
   describeWaitStatus,
   exitCode,
   exitStatus,
+  describeShellStatus,
   shellExitCode,
   signalStatus,
   termSignal,
@@ -166,6 +167,7 @@ describe("signals and wait status", () => {
       false,
     ]);
     expect([shellExitCode(0), shellExitCode(768), shellExitCode(15)]).toEqual([0, 3, 143]);
+    expect([0, 42 << 8, (128 + 9) << 8, 15].map(describeShellStatus)).toEqual(["", "task(s) exited with exit code 42", "task(s) Killed", "job shell Terminated"]);
     expect([describeWaitStatus(256), describeWaitStatus(15), describeWaitStatus(139)]).toEqual([
       "Exited with exit code 1",
       "Terminated",

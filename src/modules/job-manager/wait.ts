@@ -3,9 +3,8 @@
 import type { Request } from "../../client/request.ts";
 import { FLAG, JOBID_ANY } from "../../client/jobs.ts";
 import type { JobId } from "../../formats/fluid.ts";
-import { describeSignal } from "../../formats/signal.ts";
 import type { JsonObject } from "../../formats/json.ts";
-import { exitCode, termSignal } from "../../formats/waitstatus.ts";
+import { describeShellStatus } from "../../formats/waitstatus.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 import { def, str, unpack } from "../../message/unpack.ts";
 import { isWaitable, type Job } from "./job.ts";
@@ -108,14 +107,6 @@ function answerFor(id: JobId, facts: Facts): Answer {
     const { type, note } = unpack(facts.end.context ?? {}, { type: str, note: def(str, "") });
     return { id, success: false, errstr: `Fatal exception type=${type} ${note}` };
   }
-  const errstr = describeStatus(facts.status ?? 0);
+  const errstr = describeShellStatus(facts.status ?? 0);
   return { id, success: errstr === "", errstr };
-}
-
-/** "" for success. A shell exits with 128 + N when a task was ended by signal N. */
-export function describeStatus(status: number): string {
-  const code = exitCode(status);
-  if (code === undefined) return `job shell ${describeSignal(termSignal(status) ?? 0)}`;
-  if (code > 128) return `task(s) ${describeSignal(code - 128)}`;
-  return code === 0 ? "" : `task(s) exited with exit code ${code}`;
 }
