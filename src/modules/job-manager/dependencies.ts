@@ -9,6 +9,7 @@ import { str, unpack } from "../../message/unpack.ts";
 import type { Clock, Timer } from "../../os/clock.ts";
 import type { InactiveJob } from "./inactive.ts";
 import { type Job, jobspecOf, systemAttribute } from "./job.ts";
+import { Line } from "./line.ts";
 
 type After = "after-start" | "after-finish" | "after-success" | "after-failure" | "after-except";
 
@@ -43,13 +44,13 @@ const BEGIN_TIME = /^(\d+(\.\d*)?)?$/;
 
 export class Dependencies {
   readonly #ports: DependencyPorts;
-  /** Job → who waits for it. */
-  readonly #dependents = new Map<JobId, Set<Dependent>>();
+  /** Job → who waits for it, by id: thousands that wait for one go one by one. */
+  readonly #dependents = new Map<JobId, Map<JobId, Dependent[]>>();
   /** Job → for whom it waits. */
-  readonly #references = new Map<JobId, JobId[]>();
+  readonly #references = new Map<JobId, Set<JobId>>();
   readonly #timers = new Map<JobId, Timer>();
   /** "userid:name" → active jobs of that name, and those of them that wait to be the only one. */
-  readonly #names = new Map<string, { active: number; readonly singletons: Job[] }>();
+  readonly #names = new Map<string, { active: number; readonly singletons: Line<Job> }>();
 
   constructor(ports: DependencyPorts) {
     this.#ports = ports;
@@ -66,14 +67,14 @@ export class Dependencies {
   /** Who waits for which job: for flux jobtap query. */
   list(): JsonObject[] {
     return [...this.#dependents].flatMap(([depid, dependents]) =>
-      Array.from(dependents, ({ job, kind, description }) => ({ id: job.id, depid, type: kind, description })));
+      [...dependents.values()].flat().map(({ job, kind, description }) => ({ id: job.id, depid, type: kind, description })));
   }
 
   /** The job has been accepted. */
   accepted(job: Job, jobspec: JsonObject): void {
     const name = nameKey(job, jobspec);
     if (name === undefined) return;
-    const named = this.#names.get(name) ?? { active: 0, singletons: [] };
+    const named = this.#names.get(name) ?? { active: 0, singletons: new Line<Job>() };
     this.#names.set(name, named);
     named.active++;
   }
@@ -92,7 +93,7 @@ export class Dependencies {
     this.#references.delete(job.id);
     for (const id of references) {
       const dependents = this.#dependents.get(id);
-      for (const dependent of dependents ?? []) if (dependent.job === job) dependents?.delete(dependent);
+      dependents?.delete(job.id);
       if (dependents?.size === 0) this.#dependents.delete(id);
     }
   }
@@ -137,9 +138,9 @@ export class Dependencies {
     }
     this.#wait(job, description);
     if (target.isOver || (kind === "after-start" && target.started)) return this.#remove(job, description);
-    const dependents = this.#dependents.get(id) ?? new Set();
-    this.#dependents.set(id, dependents.add({ job, kind, description }));
-    this.#references.set(job.id, [...(this.#references.get(job.id) ?? []), id]);
+    const dependents = this.#dependents.get(id) ?? new Map<JobId, Dependent[]>();
+    this.#dependents.set(id, dependents.set(job.id, [...(dependents.get(job.id) ?? []), { job, kind, description }]));
+    this.#references.set(job.id, (this.#references.get(job.id) ?? new Set()).add(id));
   }
 
   #addBeginTime(job: Job, value: string): void {
@@ -161,19 +162,18 @@ export class Dependencies {
     const named = this.#names.get(name);
     if (named === undefined || named.active === 0) return;
     this.#wait(job, "singleton");
-    named.singletons.push(job);
+    named.singletons.add(job);
   }
 
   #nameEnded(job: Job, jobspec: JsonObject): void {
     const name = nameKey(job, jobspec);
     const named = name === undefined ? undefined : this.#names.get(name);
     if (name === undefined || named === undefined) return;
-    const at = named.singletons.indexOf(job);
-    if (at >= 0) named.singletons.splice(at, 1);
+    named.singletons.delete(job);
     if (--named.active <= 0) this.#names.delete(name);
     // All that are left wait for each other: the first may go.
-    if (named.active !== named.singletons.length) return;
-    const next = named.singletons.shift();
+    if (named.active !== named.singletons.size) return;
+    const next = named.singletons.takeFirst();
     if (next !== undefined) this.#remove(next, "singleton");
   }
 
@@ -191,14 +191,21 @@ export class Dependencies {
   #resolve(id: JobId, met: (kind: After) => boolean | undefined, why = ""): void {
     const dependents = this.#dependents.get(id);
     if (dependents === undefined) return;
-    for (const dependent of [...dependents]) {
+    for (const dependent of [...dependents.values()].flat()) {
       const answer = met(dependent.kind);
       if (answer === undefined) continue;
-      dependents.delete(dependent);
+      this.#drop(dependents, dependent);
       if (answer) this.#remove(dependent.job, dependent.description);
       else if (!dependent.job.facts.closed) this.#ports.raise(dependent.job, "dependency", 0, `dependency ${dependent.description} ${why}`);
     }
     if (dependents.size === 0) this.#dependents.delete(id);
+  }
+
+  #drop(dependents: Map<JobId, Dependent[]>, dependent: Dependent): void {
+    const { id } = dependent.job;
+    const left = dependents.get(id)?.filter((other) => other !== dependent) ?? [];
+    if (left.length > 0) dependents.set(id, left);
+    else dependents.delete(id);
   }
 
   /** After a restart the eventlog has the dependency already. */
