@@ -12,6 +12,9 @@ interface Column {
   gone: number;
 }
 
+/** Columns with so many times the room that they need are made smaller. */
+const SPARE = 8;
+
 export class History {
   readonly #users = new Map<number, Column>();
   readonly #isKnown: (id: JobId) => boolean;
@@ -25,7 +28,7 @@ export class History {
     if (column === undefined) {
       this.#users.set(userid, (column = { ids: new BigUint64Array(64), times: new Float64Array(64), length: 0, gone: 0 }));
     }
-    if (column.length === column.ids.length) grow(column);
+    if (column.length === column.ids.length) resize(column, column.length * 2);
     let at = column.length++;
     // Jobs come nearly in order.
     for (; at > 0 && (column.times[at - 1] ?? 0) > t_submit; at--) {
@@ -39,18 +42,18 @@ export class History {
   /** A job of this user has been purged. */
   removed(userid: number): void {
     const column = this.#users.get(userid);
-    if (column !== undefined) column.gone++;
+    if (column !== undefined && ++column.gone > column.length / 2) this.#compact(userid, column);
   }
 
   /** Throws FluxError EINVAL for what is no slice. */
   slice(userid: number, text: string): JobId[] {
     const column = this.#users.get(userid);
-    if (column !== undefined && column.gone > 0) this.#compact(column);
+    if (column !== undefined && column.gone > 0) this.#compact(userid, column);
     const length = column?.length ?? 0;
     return sliceIndexes(text, length).map((i) => column?.ids[length - 1 - i] ?? 0n);
   }
 
-  #compact(column: Column): void {
+  #compact(userid: number, column: Column): void {
     let kept = 0;
     for (let i = 0; i < column.length; i++) {
       const id = column.ids[i] ?? 0n;
@@ -60,14 +63,16 @@ export class History {
     }
     column.length = kept;
     column.gone = 0;
+    if (kept === 0) this.#users.delete(userid);
+    else if (kept < column.ids.length / SPARE) resize(column, kept * 2);
   }
 }
 
-function grow(column: Column): void {
-  const ids = new BigUint64Array(column.ids.length * 2);
-  const times = new Float64Array(column.ids.length * 2);
-  ids.set(column.ids);
-  times.set(column.times);
+function resize(column: Column, capacity: number): void {
+  const ids = new BigUint64Array(capacity);
+  const times = new Float64Array(capacity);
+  ids.set(column.ids.subarray(0, column.length));
+  times.set(column.times.subarray(0, column.length));
   column.ids = ids;
   column.times = times;
 }
