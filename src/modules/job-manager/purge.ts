@@ -38,6 +38,8 @@ export class Purge {
   #limits: Limits = { age_s: UNLIMITED, count: UNLIMITED };
   #isArchived = false;
   #isBusy = false;
+  /** Purges go one after the other: none takes what another is about to remove. Never rejects. */
+  #last: Promise<unknown> = Promise.resolve();
   /** Why the last purge by limits failed: it is tried again with every heartbeat, and logged once. */
   #complaint = "";
 
@@ -62,29 +64,23 @@ export class Purge {
     if (num_limit !== UNLIMITED && num_limit < 0) throw new FluxError(errno.EINVAL, "if set, num limit must be >= 0");
     if (batch < 1 || batch > BATCH_MAX) throw new FluxError(errno.EINVAL, `batch must be >= 1 and <= ${BATCH_MAX}`);
     const limits = { age_s: age_limit, count: num_limit };
-    const eligible = this.#eligible(limits, force ? batch : Infinity);
-    return { count: force ? await this.#purge(eligible) : eligible.length };
+    return { count: force ? await this.#purge(() => this.#eligible(limits, batch)) : this.#eligible(limits, Infinity).length };
   }
 
   /** {id, force} → {count: 1}. Throws FluxError ENOENT, or EINVAL for an active job. */
   async requestId(request: Request): Promise<JsonObject> {
     const { id, force } = request.unpack({ id: jobid, force: (v) => v === true || (typeof v === "number" && v !== 0) });
-    const job = this.#options.core.inactive.get(id);
-    if (job === undefined) {
-      if (this.#options.core.active.has(id)) throw new FluxError(errno.EINVAL, "cannot purge active job");
-      throw new FluxError(errno.ENOENT, "id not found");
-    }
-    if (force) await this.#purge([job]);
+    if (force) await this.#purge(() => [this.#inactive(id)]);
+    else this.#inactive(id);
     return { count: 1 };
   }
 
   /** A heartbeat: applies the configured limits. */
   tick(): void {
     if (this.#isBusy || (this.#limits.age_s === UNLIMITED && this.#limits.count === UNLIMITED)) return;
-    const jobs = this.#eligible(this.#limits, BATCH_MAX);
-    if (jobs.length === 0) return;
+    if (this.#eligible(this.#limits, 1).length === 0) return;
     this.#isBusy = true;
-    this.#purge(jobs)
+    this.#purge(() => this.#eligible(this.#limits, BATCH_MAX))
       .then(
         () => (this.#complaint = ""),
         (err: unknown) => this.#complain(toFluxError(err).message),
@@ -92,6 +88,15 @@ export class Purge {
       .finally(() => {
         this.#isBusy = false;
       });
+  }
+
+  /** Throws FluxError ENOENT, or EINVAL for an active job. */
+  #inactive(id: JobId): InactiveJob {
+    const { active, inactive } = this.#options.core;
+    const job = inactive.get(id);
+    if (job !== undefined) return job;
+    if (active.has(id)) throw new FluxError(errno.EINVAL, "cannot purge active job");
+    throw new FluxError(errno.ENOENT, "id not found");
   }
 
   #complain(text: string): void {
@@ -114,28 +119,31 @@ export class Purge {
     return jobs;
   }
 
-  /** Resolves to how many were purged. */
-  async #purge(eligible: readonly InactiveJob[]): Promise<number> {
-    await this.#archive(eligible);
-    const { core, h, removed } = this.#options;
-    // Another request may have purged some meanwhile.
-    const jobs = eligible.filter(({ id }) => core.inactive.has(id));
+  /** Resolves to how many were purged, of those that `choose` finds when it is their turn. */
+  #purge(choose: () => readonly InactiveJob[]): Promise<number> {
+    const purged = this.#last.then(() => this.#remove(choose()));
+    this.#last = purged.catch(() => undefined);
+    return purged;
+  }
+
+  /** A job is known until the KVS has forgotten it: after a failure it can be purged again. */
+  async #remove(jobs: readonly InactiveJob[]): Promise<number> {
     if (jobs.length === 0) return 0;
+    await this.#archive(jobs);
+    const { core, h, commit, checkpoint, removed } = this.#options;
     const operations: KvsOp[] = jobs.map(({ id }) => unlink(jobKvsPath(id)));
-    if (jobs.some(({ id }) => id === core.maxJobid)) operations.push(this.#options.checkpoint());
-    const ids: JobId[] = [];
+    if (jobs.some(({ id }) => id === core.maxJobid)) operations.push(checkpoint());
+    await commit(operations);
     for (const job of jobs) {
       core.inactive.delete(job.id);
       removed(job);
-      ids.push(job.id);
     }
-    h.publish("job-purge-inactive", { jobs: ids });
-    await this.#options.commit(operations);
+    h.publish("job-purge-inactive", { jobs: jobs.map(({ id }) => id) });
     return jobs.length;
   }
 
   async #archive(jobs: readonly InactiveJob[]): Promise<void> {
-    if (!this.#isArchived || jobs.length === 0) return;
+    if (!this.#isArchived) return;
     const { h, settled } = this.#options;
     await settled();
     try {

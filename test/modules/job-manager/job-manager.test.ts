@@ -541,6 +541,43 @@ describe("update and purge", () => {
     expect(await rig.h.rpc("job-manager.purge-id", { id: ids[2] as JobId, force: 1 })).toEqual({ count: 1 });
     await expect(rig.h.rpc("job-manager.purge-id", { id: ids[2] as JobId, force: true })).rejects.toMatchObject({ errno: errno.ENOENT });
   });
+
+  test("a job that the KVS could not forget is known and can be purged again", async () => {
+    await start({ status: 0 });
+    const id = await rig.submit();
+    await rig.h.rpc("job-manager.drain");
+    const told: unknown[] = [];
+    await rig.h.subscribe("job-purge-inactive", ({ payload }) => void told.push(payload["jobs"]));
+    const all = { age_limit: -1.0, num_limit: 0, batch: 100, force: true };
+    rig.kvs.failure = new FluxError(errno.ENOSPC, "the disk is full");
+    await expect(rig.h.rpc("job-manager.purge", all)).rejects.toMatchObject({ errno: errno.ENOSPC });
+    await expect(rig.h.rpc("job-manager.purge-id", { id, force: true })).rejects.toMatchObject({ errno: errno.ENOSPC });
+    expect(await rig.h.rpc("job-manager.history.get", { slice: ":" })).toEqual({ jobs: [id] });
+    rig.kvs.failure = undefined;
+    expect(await rig.h.rpc("job-manager.purge", all)).toEqual({ count: 1 });
+    expect([...rig.kvs.values.keys()].filter((key) => key.endsWith(".J"))).toEqual([]);
+    expect(await rig.h.rpc("job-manager.history.get", { slice: ":" })).toEqual({ jobs: [] });
+    expect(told).toEqual([[id]]);
+  });
+
+  test("of several purges at once each takes what those before it have left", async () => {
+    await start({ status: 0 });
+    const ids = [await rig.submit(), await rig.submit(), await rig.submit()];
+    await rig.h.rpc("job-manager.drain");
+    const told: unknown[] = [];
+    await rig.h.subscribe("job-purge-inactive", ({ payload }) => void told.push(payload["jobs"]));
+    const two = { age_limit: -1.0, num_limit: 0, batch: 2, force: true };
+    const id = ids[2] as JobId;
+    const answers = await Promise.allSettled([
+      rig.h.rpc("job-manager.purge", two),
+      rig.h.rpc("job-manager.purge", two),
+      rig.h.rpc("job-manager.purge-id", { id, force: true }),
+      rig.h.rpc("job-manager.purge", two),
+    ]);
+    const values = answers.map((answer) => (answer.status === "fulfilled" ? answer.value : (answer.reason as FluxError).errno));
+    expect(values).toEqual([{ count: 2 }, { count: 1 }, errno.ENOENT, { count: 0 }]);
+    expect(told).toEqual([ids.slice(0, 2), [id]]);
+  });
 });
 
 test("any event can be posted by the owner, if it is possible", async () => {
