@@ -44,6 +44,8 @@ export function bulkExecution(job: ActiveJob): Execution {
   let nGone = 0;
   /** The first that was gone before all were ready, when nobody had ended the job. */
   let culprit: JobShell | undefined;
+  /** One was gone before all were ready: the others have been told to end. */
+  let isEnding = false;
   let atStart: string | undefined;
   let barrierTimer: Timer | undefined;
   let exitTimer: Timer | undefined;
@@ -56,7 +58,10 @@ export function bulkExecution(job: ActiveJob): Execution {
     if (shell.ready) return;
     shell.ready = true;
     if (++nReady === 1 && many) startBarrierTimer();
-    if (nReady < shells.length) return;
+    if (nReady < shells.length) {
+      if (isEnding) order(shell, { type: "go" });
+      return;
+    }
     clock.clear(barrierTimer);
     jobStarted(job);
     if (many) for (const each of shells) order(each, { type: "go" });
@@ -108,8 +113,10 @@ export function bulkExecution(job: ActiveJob): Execution {
     });
   };
 
-  /** A shell that ends before all are ready would let the others wait for ever. */
+  /** A shell that ends before all are ready would let the others wait for ever. Those that will be ready get their go then. */
   const beforeBarrier = (shell: JobShell): void => {
+    if (isEnding) return;
+    isEnding = true;
     if (!job.exceptionInProgress) {
       culprit = shell;
       fatal(job, `${shell.host} (ranks ${shell.brokerRank}) terminated before first barrier`);
