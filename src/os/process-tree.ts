@@ -29,10 +29,15 @@ export function readProcess(pid: number): ProcessEntry | undefined {
 
 /** All processes that can be seen. */
 export function listProcesses(): ProcessEntry[] {
+  return listPids()
+    .map(readProcess)
+    .filter((entry) => entry !== undefined);
+}
+
+function listPids(): number[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
-    .map((name) => readProcess(Number(name)))
-    .filter((entry) => entry !== undefined);
+    .map(Number);
 }
 
 /** The children of a process. */
@@ -61,13 +66,29 @@ export function sessionMembers(sid: number): ProcessEntry[] {
   return listProcesses().filter((entry) => entry.sid === sid);
 }
 
-/** Processes that were started with all of these environment entries ("NAME=VALUE"), as far as we may look; not ourselves. */
-export function processesWithEnvironment(...entries: readonly string[]): ProcessEntry[] {
-  return listProcesses().filter(({ pid }) => {
-    if (pid === process.pid) return false;
+/** Processes that were started with this environment entry ("NAME=VALUE"), as far as we may look; not ourselves. */
+export function processesWithEnvironment(entry: string): ProcessEntry[] {
+  return listPids()
+    .filter((pid) => pid !== process.pid && environmentOf(pid).includes(entry))
+    .map(readProcess)
+    .filter((found) => found !== undefined);
+}
+
+/** Ids of processes that were started with the entry `common` and one of `entries`, by what these stand for; not ourselves, nor init. */
+export function processesByEnvironment<K>(common: string, entries: ReadonlyMap<string, K>): Map<K, number[]> {
+  const found = new Map<K, number[]>();
+  for (const pid of listPids()) {
+    if (pid <= 1 || pid === process.pid) continue;
     const env = environmentOf(pid);
-    return entries.every((entry) => env.includes(entry));
-  });
+    if (!env.includes(common)) continue;
+    const given = env.find((entry) => entries.has(entry));
+    if (given === undefined) continue;
+    const key = entries.get(given) as K;
+    const pids = found.get(key);
+    if (pids === undefined) found.set(key, [pid]);
+    else pids.push(pid);
+  }
+  return found;
 }
 
 function environmentOf(pid: number): string[] {

@@ -16,8 +16,8 @@ import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import { int, jobid, str, uint } from "../../message/unpack.ts";
 import { sendSignal } from "../../os/spawn.ts";
 import { jobOrderSpec, reportSpec } from "../../shell/protocol.ts";
-import { killOrphans, orphansOf } from "../../shell/orphans.ts";
 import { type Lease, Pool, signalGroups, type PoolOptions } from "./pool.ts";
+import { Sweeper } from "./sweeper.ts";
 
 interface ActiveShell {
   readonly id: JobId;
@@ -51,7 +51,7 @@ const SHELL_EVENT = /^shell-(\d+)\.kill$/;
 export async function startShells(h: Flux, options: PoolOptions): Promise<Shells> {
   const pool = new Pool(options);
   // What the shells give their tasks: see worker.ts.
-  const uri = await h.attr("local-uri").catch(() => process.env["FLUX_URI"] ?? "");
+  const sweeper = new Sweeper(await h.attr("local-uri").catch(() => process.env["FLUX_URI"] ?? ""));
   const active = new Map<string, ActiveShell>();
 
   const end = (shell: ActiveShell, report: JsonObject): void => {
@@ -59,6 +59,11 @@ export async function startShells(h: Flux, options: PoolOptions): Promise<Shells
     shell.request.respond(report);
     shell.request.finish();
   };
+
+  const killLeft = async (namespace: string): Promise<void> => {
+    for (const pid of await sweeper.find(namespace)) sendSignal(pid, SIGKILL);
+  };
+  const cannotSweep = (id: JobId, err: unknown): void => options.log(3, `job ${id}: cannot look for what is left of it: ${toFluxError(err).message}`);
 
   /**
    * Ends what the tasks of a killed shell are: it told of some, and the others are known by their environment, which one
@@ -70,14 +75,14 @@ export async function startShells(h: Flux, options: PoolOptions): Promise<Shells
     const asked = new Set<number>();
     signalGroups(pids, SIGTERM);
     for (let round = 0; clock.monotonic_ms() < end_ms; round++) {
-      const left = orphansOf(namespace, uri);
+      const left = await sweeper.find(namespace);
       if (left.length === 0 && round >= SWEEPS_MS.length) break;
       for (const pid of left) if (!asked.has(pid)) sendSignal(pid, SIGTERM);
       for (const pid of left) asked.add(pid);
       await clock.sleep(SWEEPS_MS[round] ?? SWEEP_MS);
     }
     signalGroups(pids, SIGKILL);
-    killOrphans(namespace, uri);
+    await killLeft(namespace);
   };
 
   const start = (request: Request): typeof DEFERRED => {
@@ -97,7 +102,7 @@ export async function startShells(h: Flux, options: PoolOptions): Promise<Shells
         },
         lost(status) {
           sweep(shell)
-            .catch((err: unknown) => options.log(3, `job ${id}: cannot look for what its shell left: ${toFluxError(err).message}`))
+            .catch((err: unknown) => cannotSweep(id, err))
             .finally(() => end(shell, { id, shell_rank, phase: "exited", status: termSignal(status) ?? status, lost: true }));
         },
       },
@@ -125,7 +130,7 @@ export async function startShells(h: Flux, options: PoolOptions): Promise<Shells
       const { signum } = request.unpack({ signum: int });
       signalShell(shell, signum);
       // The last means: it is for all of the job, also for what has left its task's process group and holds its output.
-      if (signum === SIGKILL) killOrphans(shell.namespace, uri);
+      if (signum === SIGKILL) killLeft(shell.namespace).catch((err: unknown) => cannotSweep(id, err));
     } else if (type === "kill-shell") {
       if (shell.lease?.cancel() === true) end(shell, { id, shell_rank: shell.shellRank, phase: "exited", status: 9 });
       else shell.lease?.kill(shell.pids, request.unpack({ signum: int }).signum);
