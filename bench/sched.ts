@@ -98,6 +98,7 @@ function run(depth: number): Figures {
     const until = performance.now() + SLICE_MS;
     for (const decision of engine.step(() => now, () => performance.now() >= until)) {
       if ("denied" in decision) throw new Error(decision.denied);
+      if ("defect" in decision) throw decision.defect;
       const { job, R } = decision;
       R.encode();
       ends.add({ id: job.id, priority: -(now + job.runs) });

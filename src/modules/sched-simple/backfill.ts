@@ -7,9 +7,8 @@
 // they said, or a more urgent job comes, before which only those above it in the order keep theirs.
 import type { JobId } from "../../formats/fluid.ts";
 import { encodeJson } from "../../formats/json.ts";
-import { toFluxError } from "../../message/errno.ts";
 import { earliest, fitsUpNodes, type Planned } from "./earliest.ts";
-import { type Decision, expectedDuration, type Lane, type Starter, type WaitingJob } from "./lane.ts";
+import { type Decision, expectedDuration, failure, type Lane, type Starter, type WaitingJob } from "./lane.ts";
 import type { Future } from "./future.ts";
 import { type Entry, isBefore, Ordered } from "./ordered.ts";
 import { INSUFFICIENT } from "./pool.ts";
@@ -253,7 +252,7 @@ export class BackfillLane<T extends WaitingJob> implements Lane<T> {
     } catch (err) {
       this.#release(entry);
       this.#reserved = this.#reserved.filter((other) => other !== entry);
-      return { job, denied: toFluxError(err).message };
+      return failure(job, err);
     }
   }
 

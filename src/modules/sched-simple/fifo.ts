@@ -1,7 +1,6 @@
 // FIFO: first come, first served. The first job that does not fit makes all others wait, so that a large one gets its turn.
 import type { JobId } from "../../formats/fluid.ts";
-import { toFluxError } from "../../message/errno.ts";
-import { type Decision, expectedDuration, type Lane, type Starter, type WaitingJob } from "./lane.ts";
+import { type Decision, expectedDuration, failure, type Lane, type Starter, type WaitingJob } from "./lane.ts";
 import { INSUFFICIENT } from "./pool.ts";
 import { Queue } from "./queue.ts";
 
@@ -87,7 +86,7 @@ export class FifoLane<T extends WaitingJob> implements Lane<T> {
       const R = pool.alloc(job.id, job.request, window);
       return R === INSUFFICIENT ? undefined : { job, R: this.#starter.started(job, R, now) };
     } catch (err) {
-      return { job, denied: toFluxError(err).message };
+      return failure(job, err);
     }
   }
 }

@@ -1,7 +1,9 @@
 // Lane: jobs that wait for resources together, in the order of their urgency, and the policy by which they start. What the
 // policies (fifo.ts, backfill.ts) and the engine that runs them agree on.
+import { FormatError } from "../../formats/error.ts";
 import type { JobId } from "../../formats/fluid.ts";
 import type { Rset } from "../../formats/rset.ts";
+import { errno, isErrno, toFluxError } from "../../message/errno.ts";
 import type { Future } from "./future.ts";
 import type { Pool } from "./pool.ts";
 import type { ResourceRequest } from "./request.ts";
@@ -16,7 +18,9 @@ export interface WaitingJob {
 
 export type Decision<T> =
   | { readonly job: T; readonly R: Rset; readonly backfilled?: JobId | undefined }
-  | { readonly job: T; readonly denied: string };
+  | { readonly job: T; readonly denied: string }
+  /** The scheduler failed at it, which is no fault of the job. */
+  | { readonly job: T; readonly defect: unknown };
 
 export interface Lane<T> {
   readonly size: number;
@@ -48,6 +52,12 @@ export interface Starter<T> {
   readonly future: Future | undefined;
   /** R has its times; the timeline knows. */
   started(job: T, R: Rset, now: number): Rset;
+}
+
+/** About a job that could not be placed: it is denied when its request can't be served. */
+export function failure<T>(job: T, err: unknown): Decision<T> {
+  const isRequest = err instanceof FormatError || isErrno(err, errno.EOVERFLOW) || isErrno(err, errno.EINVAL);
+  return isRequest ? { job, denied: toFluxError(err).message } : { job, defect: err };
 }
 
 /** Seconds that a job will have its resources for, as far as one knows. */

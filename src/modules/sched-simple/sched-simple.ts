@@ -61,6 +61,7 @@ const FORECAST_SHARE = 20;
 const FORECAST_JOBS = 64;
 const FORECAST_CHANGE_S = 1;
 
+const LOG_CRIT = 2;
 const LOG_ERR = 3;
 const LOG_INFO = 6;
 const LOG_DEBUG = 7;
@@ -88,6 +89,8 @@ class Scheduler {
   #engine: Engine<PendingJob> | undefined;
   /** What came before there was an engine. */
   readonly #early: PendingJob[] = [];
+  /** Jobs that we failed at: they wait for other settings, a reload or their end, and hold nobody else up. */
+  readonly #aside = new Map<JobId, PendingJob>();
   readonly #ready = Promise.withResolvers<Engine<PendingJob>>();
   #depth: number | undefined;
   #passes = 0;
@@ -136,7 +139,7 @@ class Scheduler {
     await this.#h.serve("feasibility", { check: allowUser(async (req) => this.#checkFeasibility(req, await this.#ready.promise)) });
   }
 
-  #log(level: 3 | 4 | 6 | 7, text: string): void {
+  #log(level: 2 | 3 | 4 | 6 | 7, text: string): void {
     if (level <= this.#settings.logLevel) this.#h.log(level, text);
   }
 
@@ -190,6 +193,8 @@ class Scheduler {
     if (engine === undefined) return;
     const lanes = this.#lanes(engine.pool);
     if (JSON.stringify(lanes) !== JSON.stringify(before)) engine.configure(lanes, this.#now_s);
+    for (const job of this.#aside.values()) engine.add(job);
+    this.#aside.clear();
     await this.#sayReady(lanes);
     this.#wake();
   }
@@ -268,7 +273,7 @@ class Scheduler {
       this.#answer(req, { id, type: DENY, note: "DEBUG_FAIL_ALLOC" });
       return DEFERRED;
     }
-    if (this.#engine?.get(id) !== undefined) throw new FluxError(errno.EEXIST, `job ${id} has an alloc request already`);
+    if (this.#engine?.get(id) !== undefined || this.#aside.has(id)) throw new FluxError(errno.EEXIST, `job ${id} has an alloc request already`);
     if (this.#settings.placement.exclusive && this.#engine !== undefined) request = this.#engine.pool.inventory.withWholeNodes(request);
     const job = { id, priority, request, queue: queueOf(jobspec), reply: req, estimate: undefined, ahead: undefined };
     if (this.#engine === undefined) this.#early.push(job);
@@ -280,7 +285,8 @@ class Scheduler {
 
   #remove(id: JobId): PendingJob | undefined {
     const early = this.#early.findIndex((job) => job.id === id);
-    const job = early >= 0 ? this.#early.splice(early, 1)[0] : this.#engine?.remove(id);
+    const job = early >= 0 ? this.#early.splice(early, 1)[0] : (this.#aside.get(id) ?? this.#engine?.remove(id));
+    this.#aside.delete(id);
     if (job !== undefined) this.#estimated.delete(job);
     return job;
   }
@@ -316,7 +322,10 @@ class Scheduler {
 
   #prioritize(req: Request): void {
     for (const entry of req.unpack({ jobs: arr(arr(json)) }).jobs) {
-      this.#engine?.setPriority(jobid(entry[0], "jobs[][0]"), int(entry[1], "jobs[][1]"));
+      const [id, priority] = [jobid(entry[0], "jobs[][0]"), int(entry[1], "jobs[][1]")];
+      const aside = this.#aside.get(id);
+      if (aside !== undefined) aside.priority = priority;
+      else this.#engine?.setPriority(id, priority);
     }
     this.#wake();
   }
@@ -392,6 +401,7 @@ class Scheduler {
       const { job } = decision;
       this.#estimated.delete(job);
       if ("denied" in decision) this.#answer(job.reply, { id: job.id, type: DENY, note: decision.denied });
+      else if ("defect" in decision) this.#setAside(job, decision.defect);
       else given.push({ job, backfilled: decision.backfilled, R: decision.R.encode(), summary: rsetShort(decision.R) });
     }
     if (given.length === 0) return;
@@ -410,6 +420,12 @@ class Scheduler {
       this.#answer(job.reply, { id: job.id, type: SUCCESS, R, annotations: { sched } });
       this.#debug(() => `alloc: ${formatJobId(job.id, "f58")}: ${summary}`);
     }
+  }
+
+  #setAside(job: PendingJob, defect: unknown): void {
+    this.#aside.set(job.id, job);
+    const text = defect instanceof Error ? [defect.message, defect.stack?.split("\n")[1]?.trim()].join(" ") : String(defect);
+    this.#log(LOG_CRIT, `alloc: ${formatJobId(job.id, "f58")}: a defect of the scheduler, not of the job, which waits until it is reloaded: ${text}`);
   }
 
   // ---- forecasts
@@ -495,7 +511,7 @@ class Scheduler {
       sched_delay: 0,
       sched_duration_ewma: 0,
       sched_interval_ewma: 0,
-      pending_jobs: (this.#engine?.waiting ?? 0) + this.#early.length,
+      pending_jobs: (this.#engine?.waiting ?? 0) + this.#early.length + this.#aside.size,
       reserved_jobs: this.#engine?.reserved ?? 0,
       queue_policy: this.#settings.policy,
     };

@@ -223,7 +223,8 @@ function engineOn(pool: Pool, depth: number): Bench {
       while (engine.hasWork) {
         for (const decision of engine.step(() => now, () => false)) {
           const id = Number(decision.job.id - FIRST_ID);
-          said.push("denied" in decision ? `${id} denied` : `${id}${decision.backfilled === undefined ? "" : ` before ${Number(decision.backfilled - FIRST_ID)}`}`);
+          if ("defect" in decision) said.push(`${id} ${String(decision.defect)}`);
+          else said.push("denied" in decision ? `${id} denied` : `${id}${decision.backfilled === undefined ? "" : ` before ${Number(decision.backfilled - FIRST_ID)}`}`);
         }
       }
       return said;
@@ -283,6 +284,20 @@ test("nodes that are down hold up nobody but those who need them; reservations m
   engine.removeNodes(IdSet.of(3));
   add(3, { nodes: exactly(4), duration_s: 1 });
   expect(run(3)).toEqual(["3 denied"]);
+});
+
+test.each([0, 2])("a defect is no reason to deny a job, nor to hold up the others (depth %d)", (depth) => {
+  const pool = upPool(clusterR(2, 1));
+  const alloc = pool.alloc.bind(pool);
+  pool.alloc = (id, asked, window) => {
+    if (id === FIRST_ID) throw new Error("resources are given twice");
+    return alloc(id, asked, window);
+  };
+  const { add, run } = engineOn(pool, depth);
+  add(0, { duration_s: 10 });
+  add(1, { duration_s: 10, constraint: { properties: ["a/b"], not: [] } });
+  add(2, { duration_s: 10 });
+  expect(run(0)).toEqual(["0 Error: resources are given twice", "1 denied", "2"]);
 });
 
 test("an urgent job comes before the reservations of others; running longer moves them", () => {

@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect, spyOn, test } from "bun:test";
 
 import type { Flux } from "../../../src/client/flux.ts";
 import { defineModule } from "../../../src/client/module.ts";
@@ -9,6 +9,7 @@ import { Rset } from "../../../src/formats/rset.ts";
 import { errno } from "../../../src/message/errno.ts";
 import { jobid } from "../../../src/message/unpack.ts";
 import resource from "../../../src/modules/resource/resource.ts";
+import { Pool } from "../../../src/modules/sched-simple/pool.ts";
 import sched from "../../../src/modules/sched-simple/sched-simple.ts";
 import { depthOf, parseSettings } from "../../../src/modules/sched-simple/settings.ts";
 import { type Cluster, startCluster } from "../../support/cluster.ts";
@@ -121,6 +122,29 @@ test("what can never run is denied, and feasibility says so before", async () =>
   const jobspec = { version: 1, resources: [{ type: "slot", count: 100, label: "t", with: [{ type: "core", count: 1 }] }], tasks: [], attributes: { system: { duration: 0 } } };
   await expect(h.rpc("feasibility.check", { jobspec })).rejects.toMatchObject({ errno: errno.EOVERFLOW, message: note });
   await expect(h.rpc("feasibility.check", { jobspec: { version: 1, resources: [] } })).rejects.toMatchObject({ errno: errno.EINVAL });
+});
+
+test("a job that the scheduler fails at waits, which is logged, and can be cancelled", async () => {
+  const { h, manager, answer, cluster: { brokers } } = await start();
+  const defect = spyOn(Pool.prototype, "alloc").mockImplementation(() => {
+    throw new Error("node 0: resources are given twice");
+  });
+  const pending = async (): Promise<unknown> => (await h.rpc("sched-simple.stats-get"))["pending_jobs"];
+  manager.alloc(FIRST_ID, 1);
+  manager.alloc(FIRST_ID + 1n, 1);
+  const told = (id: bigint): number => (brokers[0]?.log ?? []).filter((line) => line.includes(`${formatJobId(id, "f58")}: a defect of the scheduler`) && line.includes("given twice")).length;
+  await until(() => told(FIRST_ID) === 1 && told(FIRST_ID + 1n) === 1, "it is logged");
+  defect.mockRestore();
+  manager.alloc(FIRST_ID + 2n, 1);
+  expect(await answer(FIRST_ID + 2n)).toMatchObject({ type: 0 });
+  expect(await pending()).toBe(2);
+  expect(manager.said.has(FIRST_ID)).toBe(false);
+  manager.notify("sched.cancel", { id: FIRST_ID });
+  expect(await answer(FIRST_ID)).toEqual({ id: FIRST_ID, type: 3 });
+  expect(await pending()).toBe(1);
+  // Other settings may do better.
+  await h.rpc("sched-simple.config-reload", CONFIG);
+  expect(await answer(FIRST_ID + 1n)).toMatchObject({ type: 0 });
 });
 
 test("a drained node gets no job until it is undrained", async () => {

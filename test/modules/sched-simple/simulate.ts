@@ -69,6 +69,7 @@ export function simulate(pool: Pool, jobs: readonly SimJob[], options: Options):
     while (engine.hasWork) {
       for (const decision of engine.step(() => now, options.isSpent ?? (() => false))) {
         if ("denied" in decision) throw new Error(`job ${decision.job.id} was denied: ${decision.denied}`);
+        if ("defect" in decision) throw decision.defect;
         const { job, R } = decision;
         starts.set(job.id, now);
         ends.add({ id: job.id, priority: -(now + (job.runs ?? job.request.duration_s)) });
