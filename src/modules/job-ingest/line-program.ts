@@ -42,6 +42,7 @@ export class LineProgram {
   #child: Child | undefined;
   /** The child that gets no more jobs. */
   #closing: Child | undefined;
+  #isClosed = false;
   /** Runs while the oldest question waits. */
   #timer: Timer | undefined;
   #waiting: Waiting[] = [];
@@ -63,11 +64,12 @@ export class LineProgram {
     return this.#waiting.length;
   }
 
-  /** Resolves to the answer. Rejects with FluxError: the program can't be started, has ended, can't keep up (ENOBUFS), or does not answer in time (ETIMEDOUT). */
+  /** Resolves to the answer. Rejects with FluxError: the program can't be started, has ended, can't keep up (ENOBUFS), does not answer in time (ETIMEDOUT), or was closed (ESHUTDOWN). */
   ask(question: JsonObject): Promise<JsonObject> {
     const line = `${encodeJson(question)}\n`;
     const size_bytes = Buffer.byteLength(line);
     const { buffer_bytes, name } = this.#options;
+    if (this.#isClosed) return Promise.reject(new FluxError(errno.ESHUTDOWN, `${name}: it takes no more jobs`));
     if (this.#waiting_bytes + size_bytes > buffer_bytes) {
       return Promise.reject(new FluxError(errno.ENOBUFS, `${name}: over ${buffer_bytes} bytes of jobs wait for it (ingest.buffer-size)`));
     }
@@ -87,6 +89,7 @@ export class LineProgram {
 
   /** No more jobs: it ends when it has answered those it has, or is ended soon after. */
   close(): void {
+    this.#isClosed = true;
     const child = this.#child;
     if (child === undefined || child === this.#closing) return;
     this.#closing = child;

@@ -37,6 +37,9 @@ interface Stage<T> {
 export class Pipeline {
   readonly #frobnicators: Stage<Frobnicate>;
   readonly #validators: Stage<Validate>;
+  /** Jobs that have not come to the validators, which then are asked all at once. */
+  #frobnicating = 0;
+  #isClosing = false;
 
   private constructor(frobnicators: Stage<Frobnicate>, validators: Stage<Validate>) {
     this.#frobnicators = frobnicators;
@@ -53,9 +56,23 @@ export class Pipeline {
   /** The jobspec that comes out. Throws, or rejects with, FluxError. */
   process(job: IngestJob, validate: boolean): JsonObject | Promise<JsonObject> {
     const jobspec = this.frobnicate(job);
-    if (!validate || this.#validators.steps.length === 0) return jobspec;
-    if (jobspec instanceof Promise) return jobspec.then((made) => this.#validated({ ...job, jobspec: made }));
-    return this.#validated(jobspec === job.jobspec ? job : { ...job, jobspec });
+    const next = (made: JsonObject): JsonObject | Promise<JsonObject> => {
+      if (!validate || this.#validators.steps.length === 0) return made;
+      return this.#validated(made === job.jobspec ? job : { ...job, jobspec: made });
+    };
+    return jobspec instanceof Promise ? this.#afterwards(jobspec, next) : next(jobspec);
+  }
+
+  async #afterwards(jobspec: Promise<JsonObject>, next: (made: JsonObject) => JsonObject | Promise<JsonObject>): Promise<JsonObject> {
+    this.#frobnicating++;
+    let result;
+    try {
+      result = next(await jobspec);
+    } finally {
+      this.#frobnicating--;
+      if (this.#isClosing) this.close();
+    }
+    return result;
   }
 
   frobnicate(job: IngestJob): JsonObject | Promise<JsonObject> {
@@ -107,7 +124,10 @@ export class Pipeline {
     return { frobnicator: stageStats(this.#frobnicators), validator: stageStats(this.#validators) };
   }
 
+  /** No more jobs. Those under way go on; a program ends when it has answered, and no job is left that may come to it. */
   close(): void {
+    this.#isClosing = true;
+    if (this.#frobnicating > 0) return;
     for (const program of [...this.#frobnicators.programs, ...this.#validators.programs]) program.close();
   }
 }

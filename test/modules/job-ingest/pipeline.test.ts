@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
+import { execFileSync } from "node:child_process";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -187,6 +188,28 @@ ${rest}
   await untilGone(pid);
   for (let i = 0; i < 600 && clock.pending > 0; i++) await Bun.sleep(5);
   expect(clock.pending).toBe(0);
+});
+
+test("a job goes all the way through a pipeline that is closed meanwhile, and nothing is left running", async () => {
+  const pid = join(folder, "pids");
+  const frobnicator = file("slow.sh", `#!/bin/sh\necho $$ >> ${pid}\nread -r line; read -r go < ${join(folder, "go")}; echo '{"errnum": 0, "data": {"made": true}}'; cat > /dev/null\n`);
+  const validator = file("late.sh", `#!/bin/sh\necho $$ >> ${pid}\nwhile read -r line; do case $line in *made*) echo '{"errnum": 0}' ;; *) echo '{"errnum": 1}' ;; esac; done\n`);
+  execFileSync("mkfifo", [join(folder, "go")]);
+  const pipeline = await pipelineFor({ ingest: { frobnicator: { plugins: [frobnicator] }, validator: { plugins: [validator] } } });
+  const result = pipeline.process(job(), true);
+  pipeline.close();
+  writeFileSync(join(folder, "go"), "go\n");
+  expect(await result).toEqual({ made: true });
+  const pids = readFileSync(pid, "utf8").trim().split("\n").map(Number);
+  expect(pids.length).toBe(2);
+  for (const each of pids) await untilGone(each);
+});
+
+test("a program that was closed is not started for a job that comes too late", async () => {
+  const { program } = lineProgram("#!/bin/sh\nexec cat\n", "closed.sh");
+  program.close();
+  await expect(program.ask({})).rejects.toMatchObject({ errno: errno.ESHUTDOWN });
+  expect(program.pid).toBeUndefined();
 });
 
 test("require-instance refuses large jobs that start no instance", async () => {
