@@ -5,7 +5,8 @@
 //   job-list.list-id { id, attrs, state? }                      → { job }, once it is known and has been in `state`
 //   job-list.list-attrs                                         → { attrs }
 //   job-list.job-stats                                          → counts; as a stream, again whenever they change
-//   job-list.job-state-pause, job-state-unpause                 stop and go on reading the journal, for tests
+//   job-list.job-state-pause, job-state-unpause                 stop and go on reading the journal, for tests; any user may, as
+//                                                                 in flux-core, but only for PAUSED_RECORDS_MAX records
 //
 // Questions wait until everything the journal knows from before has been read.
 import { configTable } from "../../client/config-table.ts";
@@ -44,6 +45,8 @@ const STATS_DELAY_MS = 200;
 const COMPARISONS_MAX = 1_000_000;
 /** list-id requests that wait for a job. */
 const WAITING_MAX = 100_000;
+/** Records of the journal that are held back while it is paused: one more, and it goes on. */
+const PAUSED_RECORDS_MAX = 100_000;
 
 const PENDING = STATE.DEPEND | STATE.PRIORITY | STATE.SCHED;
 const RUNNING = STATE.RUN | STATE.CLEANUP;
@@ -198,7 +201,13 @@ class JobList {
       if (isSentinel(record["id"])) {
         this.#isReady = true;
         this.#ready.resolve();
-      } else if (this.#paused === undefined) this.#take(record);
+        continue;
+      }
+      if (this.#paused !== undefined && this.#paused.length >= PAUSED_RECORDS_MAX) {
+        this.#h.log(LOG_ERR, `job-state-pause: ${PAUSED_RECORDS_MAX} records wait: the journal is read again`);
+        this.#unpause();
+      }
+      if (this.#paused === undefined) this.#take(record);
       else this.#paused.push(record);
     }
     if (!this.#stopped) throw new FluxError(errno.EPROTO, "the journal has ended");

@@ -209,6 +209,16 @@ test("statistics by state, result and queue, and what is purged", async () => {
   await until(async () => (await list({ constraint: { states: ["inactive"] } })).length === 2, "the journal goes on");
 });
 
+test("a pause ends when more waits than it may hold back, and nothing is lost", async () => {
+  const { h, list, journal } = await start([]);
+  await list();
+  await h.rpc("job-list.job-state-pause");
+  for (const record of life({ id: FIRST_ID })) journal.tell(record);
+  for (let i = 0; i < 100_000; i++) journal.tell({ id: FIRST_ID + 1n, events: [] });
+  await until(async () => (await list({ constraint: { states: ["inactive"] } })).length === 1, "the journal goes on");
+  expect(cluster?.brokers[0]?.log.filter((line) => line.includes("the journal is read again")).length).toBe(1);
+});
+
 function finished(id: bigint, t_inactive: number): Job {
   const job = newJob(id);
   return Object.assign(job, { state: STATE.INACTIVE, states: 127, t_inactive, name: `job${id}`, success: true });
