@@ -8,7 +8,7 @@
 //   await h.serve("barrier", { enter(req) {…} });
 import type { JsonObject } from "../formats/json.ts";
 import { remoteUri } from "../formats/uri.ts";
-import { errno, FluxError, toFluxError } from "../message/errno.ts";
+import { errno, FluxError, isErrno, toFluxError } from "../message/errno.ts";
 import {
   errorResponse,
   eventMessage,
@@ -297,6 +297,16 @@ export class Flux {
       this.#attrs.set(name, value);
     }
     return value;
+  }
+
+  /** A broker attribute that need not be there. Throws FluxError when it can't be asked for. */
+  async attrOr(name: string, otherwise: string): Promise<string> {
+    try {
+      return await this.attr(name);
+    } catch (err) {
+      if (isErrno(err, errno.ENOENT)) return otherwise;
+      throw err;
+    }
   }
 
   /** Adds a line to the broker's log (RFC 5424 levels: 0 emerg … 7 debug). Never throws. */

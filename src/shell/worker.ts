@@ -101,13 +101,12 @@ const LOST: ReadonlySet<number> = new Set([errno.ECONNRESET, errno.EPIPE, errno.
 
 async function openHost(h: Flux, options: WorkerOptions): Promise<ShellHost> {
   const processEnv = options.processEnv ?? process.env;
-  const attr = async (name: string, fallback: string): Promise<string> => h.attr(name).catch(() => fallback);
   const [jobidPath, level, rundir, owner, uri] = await Promise.all([
-    attr("jobid-path", "/"),
-    attr("instance-level", "0"),
-    attr("rundir", "/tmp"),
-    attr("security.owner", String(process.getuid?.() ?? 0)),
-    attr("local-uri", processEnv["FLUX_URI"] ?? ""),
+    h.attrOr("jobid-path", "/"),
+    h.attrOr("instance-level", "0"),
+    h.attrOr("rundir", "/tmp"),
+    h.attrOr("security.owner", String(process.getuid?.() ?? 0)),
+    h.attrOr("local-uri", processEnv["FLUX_URI"] ?? ""),
   ]);
   let topology: Topology | undefined;
   return {

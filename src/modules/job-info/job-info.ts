@@ -128,16 +128,19 @@ class JobInfo {
       return await kvsGetText(this.#h, jobKvsPath(id, key));
     } catch (thrown) {
       const error = toFluxError(thrown);
-      const running = error.errno === errno.ENOENT && key.startsWith(GUEST) ? await this.#runningValue(id, key.slice(GUEST.length)) : undefined;
-      if (running !== undefined) return running;
-      if (error.errno !== errno.ENOENT) return new FluxError(error.errno, `${key}: ${strerror(error.errno)}`);
-      return new FluxError(errno.ENOENT, key === "eventlog" ? "invalid job id" : `${key}: key not found`);
+      return error.errno === errno.ENOENT && key.startsWith(GUEST) ? this.#runningValue(id, key) : noValue(key, error);
     }
   }
 
   /** Of a job that runs: in its own namespace. */
-  async #runningValue(id: JobId, key: string): Promise<string | undefined> {
-    return kvsGetText(this.#h, key, { namespace: `job-${id}` }).catch(() => undefined);
+  async #runningValue(id: JobId, key: string): Promise<string | FluxError> {
+    try {
+      return await kvsGetText(this.#h, key.slice(GUEST.length), { namespace: `job-${id}` });
+    } catch (thrown) {
+      const error = toFluxError(thrown);
+      // There is no namespace: it does not run.
+      return noValue(key, error.errno === errno.EOPNOTSUPP ? new FluxError(errno.ENOENT) : error);
+    }
   }
 
   // ---- the main eventlog
@@ -310,6 +313,12 @@ class JobInfo {
     });
     return DEFERRED;
   }
+}
+
+/** Why a key has no value, in the words that users know. */
+function noValue(key: string, { errno: code }: FluxError): FluxError {
+  if (code !== errno.ENOENT) return new FluxError(code, `${key}: ${strerror(code)}`);
+  return new FluxError(code, key === "eventlog" ? "invalid job id" : `${key}: key not found`);
 }
 
 /** A stream that failed after some events. */

@@ -103,6 +103,20 @@ test("guest eventlogs: waited for, followed in their namespace, and on into the 
   await until(async () => (await stats(h))["guest_watchers"] === 0, "nobody watches");
 });
 
+test("a key of a job that runs is not found where it or the namespace is not there; any other reason is said", async () => {
+  const h = await start();
+  await log(h, SUBMIT, line("start"));
+  const lookup = (key: string): Promise<JsonObject> => h.rpc("job-info.lookup", { id: ID, keys: [key], flags: 0 });
+  const notFound = { errno: errno.ENOENT, message: "guest.output: key not found" };
+  await expect(lookup("guest.output")).rejects.toMatchObject(notFound);
+  const namespace = `job-${ID}`;
+  await kvsNamespaceCreate(h, namespace);
+  await expect(lookup("guest.output")).rejects.toMatchObject(notFound);
+  await kvsPut(h, "output.part", "one", { namespace });
+  expect(await lookup("guest.output.part")).toMatchObject({ "guest.output.part": "one" });
+  await expect(lookup("guest.output")).rejects.toMatchObject({ errno: errno.EISDIR, message: "guest.output: Is a directory" });
+});
+
 test("a job that never started has no guest eventlog", async () => {
   const h = await start();
   await log(h, SUBMIT);
