@@ -8,7 +8,7 @@
 //   sched.resource-status                                     → { all, allocated, down }, each an R
 //   feasibility.check { jobspec }                             EOVERFLOW when it can never run here
 //
-// Jobs that wait are annotated with sched.t_estimate when it is known when they will start; see forecast.ts.
+// Jobs that wait are annotated with sched.t_estimate when it is known when they will start; see announcer.ts.
 // `flux module debug --setbit` 1: every job is denied; 2: jobs that wait are annotated with why, and how many are before them; 4:
 // expirations can't be changed.
 //
@@ -27,40 +27,23 @@ import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import { arr, bool, def, dict, int, jobid, json, num, obj, opt, str, unpack } from "../../message/unpack.ts";
 import { encodeR } from "../../client/resources.ts";
 import type { Timer } from "../../os/clock.ts";
+import { Announcer, type PendingJob } from "./announcer.ts";
 import { Engine, type LaneSettings } from "./engine.ts";
-import { forecast } from "./forecast.ts";
-import type { Decision, WaitingJob } from "./lane.ts";
+import type { Decision } from "./lane.ts";
 import { Pool } from "./pool.ts";
 import { parseRequest, type ResourceRequest } from "./request.ts";
 import { depthOf, lanesOf, parseSettings, type Settings } from "./settings.ts";
 
-interface PendingJob extends WaitingJob {
-  readonly reply: Request;
-  /** The start that it was annotated with, in seconds since the epoch. */
-  estimate: number | undefined;
-  /** How many jobs it was told are before it. */
-  ahead: number | undefined;
-}
-
 const DEBUG = { denyAll: 1, sayWhy: 2, keepExpiration: 4 } as const;
 
-/** Types of a sched.alloc response. */
+/** Types of a sched.alloc response; 1 is an annotation: announcer.ts. */
 const SUCCESS = 0;
-const ANNOTATE = 1;
 const DENY = 2;
 const CANCEL = 3;
 
 /** Allocations in one turn of the event loop, and how long it may take. */
 const TURN_MAX = 256;
 const TURN_MS = 10;
-/** Forecasts: after so long without one, for so many jobs of a queue, and where they change by so much. */
-const FORECAST_DELAY_MS = 200;
-const FORECAST_INTERVAL_MS = 1000;
-/** A forecast that takes long is made the less often. */
-const FORECAST_SHARE = 20;
-const FORECAST_JOBS = 64;
-const FORECAST_CHANGE_S = 1;
-
 const LOG_CRIT = 2;
 const LOG_ERR = 3;
 const LOG_INFO = 6;
@@ -95,20 +78,24 @@ class Scheduler {
   #depth: number | undefined;
   #passes = 0;
   #turns = 0;
-  #forecasts = 0;
   #scheduled = false;
   #stopped = false;
-  #forecastTimer: Timer | undefined;
   /** When a reservation begins. */
   #alarm: Timer | undefined;
-  /** Jobs whose estimate the job manager knows. */
-  #estimated = new Set<PendingJob>();
+  readonly #announcer: Announcer;
 
   constructor(h: Flux, context: ModuleContext, settings: Settings) {
     this.#h = h;
     this.#context = context;
     this.#config = context.config;
     this.#settings = settings;
+    this.#announcer = new Announcer({
+      clock: context.clock,
+      engine: () => this.#known(),
+      passes: () => this.#passes,
+      saysWhy: () => this.#isDebugged("sayWhy"),
+      isStopped: () => this.#stopped || h.isClosed,
+    });
     this.#ready.promise.catch(() => undefined); // those who wait for it have their own
   }
 
@@ -208,7 +195,7 @@ class Scheduler {
 
   stop(): void {
     this.#stopped = true;
-    this.#context.clock.clear(this.#forecastTimer);
+    this.#announcer.stop();
     this.#context.clock.clear(this.#alarm);
   }
 
@@ -287,7 +274,7 @@ class Scheduler {
     const early = this.#early.findIndex((job) => job.id === id);
     const job = early >= 0 ? this.#early.splice(early, 1)[0] : (this.#aside.get(id) ?? this.#engine?.remove(id));
     this.#aside.delete(id);
-    if (job !== undefined) this.#estimated.delete(job);
+    if (job !== undefined) this.#announcer.forget(job);
     return job;
   }
 
@@ -379,7 +366,7 @@ class Scheduler {
       return;
     }
     this.#setAlarm(engine);
-    if (engine.waiting > 0 || this.#estimated.size > 0) this.#planForecast(FORECAST_DELAY_MS);
+    this.#announcer.plan();
   }
 
   #setAlarm(engine: Engine<PendingJob>): void {
@@ -399,7 +386,7 @@ class Scheduler {
     const given: { job: PendingJob; backfilled: JobId | undefined; R: JsonObject; summary: string }[] = [];
     for (const decision of decisions) {
       const { job } = decision;
-      this.#estimated.delete(job);
+      this.#announcer.forget(job);
       if ("denied" in decision) this.#answer(job.reply, { id: job.id, type: DENY, note: decision.denied });
       else if ("defect" in decision) this.#setAside(job, decision.defect);
       else given.push({ job, backfilled: decision.backfilled, R: decision.R.encode(), summary: rsetShort(decision.R) });
@@ -428,85 +415,11 @@ class Scheduler {
     this.#log(LOG_CRIT, `alloc: ${formatJobId(job.id, "f58")}: a defect of the scheduler, not of the job, which waits until it is reloaded: ${text}`);
   }
 
-  // ---- forecasts
-
-  #planForecast(delay_ms: number): void {
-    this.#forecastTimer ??= this.#context.clock.setTimer(delay_ms, () => {
-      const steps = this.#forecast();
-      this.#continueForecast(steps, 0);
-    });
-  }
-
-  /** Goes on with a forecast, in slices; the next is made no sooner than after some time. */
-  #continueForecast(steps: Iterator<undefined>, spent_ms: number): void {
-    if (this.#stopped || this.#h.isClosed) return;
-    const { clock } = this.#context;
-    const begin_ms = clock.monotonic_ms();
-    let isDone = false;
-    while (!isDone && clock.monotonic_ms() - begin_ms < TURN_MS) isDone = steps.next().done === true;
-    const sum_ms = spent_ms + clock.monotonic_ms() - begin_ms;
-    if (!isDone) {
-      setImmediate(() => this.#continueForecast(steps, sum_ms));
-      return;
-    }
-    this.#forecastTimer = clock.setTimer(Math.max(FORECAST_INTERVAL_MS, sum_ms * FORECAST_SHARE), () => {
-      this.#forecastTimer = undefined;
-      if (this.#changedSince !== this.#passes) this.#planForecast(0);
-    });
-    this.#changedSince = this.#passes;
-  }
-
-  /** The pass that the last forecast was made after. */
-  #changedSince = -1;
-
-  *#forecast(): Generator<undefined, void, undefined> {
-    const engine = this.#known();
-    this.#forecasts++;
-    if (this.#isDebugged("sayWhy")) {
-      yield* this.#sayWhy(engine);
-      return;
-    }
-    const known = new Set<PendingJob>();
-    for (const [job, start] of [...engine.estimates()]) {
-      this.#estimate(job, start);
-      known.add(job);
-      yield undefined;
-    }
-    for (const jobs of engine.unplanned(FORECAST_JOBS)) {
-      for (const item of forecast(engine.pool, jobs, this.#now_s, FORECAST_JOBS)) {
-        if (item?.[1] !== undefined) {
-          this.#estimate(...item);
-          known.add(item[0]);
-        }
-        yield undefined;
-      }
-    }
-    for (const job of this.#estimated) if (!known.has(job)) this.#estimate(job, undefined);
-  }
-
-  *#sayWhy(engine: Engine<PendingJob>): Generator<undefined, void, undefined> {
-    for (const [ahead, job] of engine.inOrder().entries()) {
-      if (engine.get(job.id) !== job || job.ahead === ahead) continue;
-      job.ahead = ahead;
-      job.reply.respond({ id: job.id, type: ANNOTATE, annotations: { sched: { reason_pending: "insufficient resources", jobs_ahead: ahead } } });
-      yield undefined;
-    }
-  }
-
-  #estimate(job: PendingJob, start: number | undefined): void {
-    if (this.#engine?.get(job.id) !== job) return; // it was answered meanwhile
-    if (job.estimate === start || Math.abs((job.estimate ?? Infinity) - (start ?? Infinity)) < FORECAST_CHANGE_S) return;
-    job.estimate = start;
-    if (start === undefined) this.#estimated.delete(job);
-    else this.#estimated.add(job);
-    job.reply.respond({ id: job.id, type: ANNOTATE, annotations: { sched: { t_estimate: start ?? null } } });
-  }
-
   stats(): JsonObject {
     return {
       sched_passes: this.#passes,
       sched_yields: this.#turns,
-      forecast_passes: this.#forecasts,
+      forecast_passes: this.#announcer.forecasts,
       forecast_yields: 0,
       sched_delay: 0,
       sched_duration_ewma: 0,
