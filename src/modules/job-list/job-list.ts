@@ -26,12 +26,14 @@ import { arr, int, jobid, json, num, obj, opt, str, uint, unpack } from "../../m
 import { Archive, type ArchiveEntry } from "./archive.ts";
 import { type Candidate, compileJobConstraint, type JobConstraint, type VirtualQueues } from "./constraint.ts";
 import {
-  advance, type Attribute, attributeOf, ATTRIBUTES, describe, isAttribute, type Job, newJob, pick, resultOf, revert,
+  advance, type Attribute, attributeOf, ATTRIBUTES, describe, type Job, newJob, pick, resultOf, revert,
   takeDependency, takeException, takeJobspec, takeJobspecUpdate, takeMemo, takeR,
 } from "./job.ts";
 import { KeptList } from "./kept-list.ts";
+import { listRequest, parseAttrs } from "./list-request.ts";
 import { OrderedJobs } from "./ordered-jobs.ts";
 import { JobStats } from "./stats.ts";
+import { type JobRequest, Waiting } from "./waiting.ts";
 
 const LOG_ERR = 3;
 const LOG_DEBUG = 7;
@@ -43,8 +45,6 @@ const SLICE = 1000;
 /** Statistics are told at most this often. */
 const STATS_DELAY_MS = 200;
 const COMPARISONS_MAX = 1_000_000;
-/** list-id requests that wait for a job. */
-const WAITING_MAX = 100_000;
 /** Records of the journal that are held back while it is paused: one more, and it goes on. */
 const PAUSED_RECORDS_MAX = 100_000;
 
@@ -82,12 +82,6 @@ export default defineModule({
   },
 });
 
-interface Waiting {
-  readonly req: Request;
-  readonly attrs: readonly Attribute[];
-  readonly state: number;
-}
-
 class JobList {
   readonly #h: Flux;
   readonly #context: ModuleContext;
@@ -103,8 +97,7 @@ class JobList {
   readonly #counts = new JobStats();
   readonly #statsWatchers = new Set<Request>();
   #statsTimer = false;
-  readonly #waiting = new Map<JobId, Waiting[]>();
-  #waitingCount = 0;
+  readonly #waiting = new Waiting((request) => this.#answerFor(request));
   #lookups = 0;
   readonly #ready = Promise.withResolvers<void>();
   #isReady = false;
@@ -154,7 +147,7 @@ class JobList {
     this.#privateMode.check(req);
     return {
       jobs: { pending: this.#pending.count, running: this.#running.count, inactive: this.#archive.count },
-      idsync: { lookups: this.#lookups, waits: this.#waiting.size },
+      idsync: { lookups: this.#lookups, waits: this.#waiting.jobs },
       stats_watchers: this.#statsWatchers.size,
     };
   }
@@ -326,7 +319,7 @@ class JobList {
       this.#active.delete(job.id);
     }
     this.#tellStats();
-    this.#tellWaiting(job);
+    this.#waiting.tell(job.id);
   }
 
   /** The job was never accepted. */
@@ -334,7 +327,7 @@ class JobList {
     this.#listOf(job.state)?.delete(job);
     this.#counts.move(job.queue, job.state, STATE.NEW);
     this.#active.delete(job.id);
-    for (const { req } of this.#takeWaiting(job.id)) req.fail(new FluxError(errno.ENOENT));
+    this.#waiting.refuse(job.id);
   }
 
   #purge(payload: JsonObject): void {
@@ -415,14 +408,19 @@ class JobList {
     const { id, attrs: names, state = 0 } = req.unpack({ id: jobid, attrs: json, state: opt(int) });
     const attrs = parseAttrs(names);
     if ((state & ~(PENDING | RUNNING | STATE.INACTIVE)) !== 0) throw new FluxError(errno.EPROTO, "invalid payload: invalid state specified");
-    const job = this.#answerFor(req, id, attrs, state);
+    const request: JobRequest = { id, req, attrs, state };
+    return this.#active.has(id) || this.#archive.has(id) ? this.#answerOrWait(request) : this.#waitForUnknown(request);
+  }
+
+  #answerOrWait(request: JobRequest): Answer {
+    const job = this.#answerFor(request);
     if (job !== undefined) return { job };
-    if (this.#active.has(id)) return this.#wait(id, { req, attrs, state });
-    return this.#waitForUnknown(id, { req, attrs, state });
+    this.#waiting.add(request);
+    return DEFERRED;
   }
 
   /** The job's attributes; undefined when it is not known or has not been in `state` yet. Throws ENOENT when it must not be seen. */
-  #answerFor(req: Request, id: JobId, attrs: readonly Attribute[], state: number): JsonObject | undefined {
+  #answerFor({ id, req, attrs, state }: JobRequest): JsonObject | undefined {
     const archived = this.#archive.get(id);
     if (archived !== undefined) {
       if (!this.#visible(req, Number(archived.get("userid")))) throw new FluxError(errno.ENOENT);
@@ -436,56 +434,16 @@ class JobList {
   }
 
   /** The journal may be a little behind: whether the job exists is asked of the KVS. */
-  async #waitForUnknown(id: JobId, waiting: Waiting): Promise<Answer> {
+  async #waitForUnknown(request: JobRequest): Promise<Answer> {
     this.#lookups++;
     try {
-      await this.#h.rpc("kvs.lookup", { key: jobKvsPath(id, "eventlog"), namespace: "primary", flags: 0 });
+      await this.#h.rpc("kvs.lookup", { key: jobKvsPath(request.id, "eventlog"), namespace: "primary", flags: 0 });
     } catch (err) {
       throw isErrno(err, errno.ENOENT) ? new FluxError(errno.ENOENT) : err;
     } finally {
       this.#lookups--;
     }
-    if (!waiting.req.isOpen) return DEFERRED;
-    const job = this.#answerFor(waiting.req, id, waiting.attrs, waiting.state);
-    return job === undefined ? this.#wait(id, waiting) : { job };
-  }
-
-  #wait(id: JobId, waiting: Waiting): typeof DEFERRED {
-    if (this.#waitingCount >= WAITING_MAX) throw new FluxError(errno.ENOBUFS, `${WAITING_MAX} requests wait for jobs`);
-    const list = this.#waiting.get(id);
-    if (list === undefined) this.#waiting.set(id, [waiting]);
-    else list.push(waiting);
-    this.#waitingCount++;
-    waiting.req.onCancel(() => this.#keepWaiting(id, this.#takeWaiting(id).filter((other) => other !== waiting)));
-    return DEFERRED;
-  }
-
-  #takeWaiting(id: JobId): Waiting[] {
-    const list = this.#waiting.get(id) ?? [];
-    this.#waiting.delete(id);
-    this.#waitingCount -= list.length;
-    return list;
-  }
-
-  #keepWaiting(id: JobId, list: Waiting[]): void {
-    if (list.length === 0) return;
-    this.#waiting.set(id, list);
-    this.#waitingCount += list.length;
-  }
-
-  #tellWaiting({ id }: Job): void {
-    if (!this.#waiting.has(id)) return;
-    const kept: Waiting[] = [];
-    for (const waiting of this.#takeWaiting(id)) {
-      try {
-        const job = this.#answerFor(waiting.req, id, waiting.attrs, waiting.state);
-        if (job === undefined) kept.push(waiting);
-        else waiting.req.respond({ job });
-      } catch (err) {
-        waiting.req.fail(err);
-      }
-    }
-    this.#keepWaiting(id, kept);
+    return request.req.isOpen ? this.#answerOrWait(request) : DEFERRED;
   }
 
   // ---- job-stats
@@ -537,48 +495,4 @@ async function collect(jobs: Iterable<JsonObject | undefined>): Promise<JsonObje
     else all.push(job);
   }
   return { jobs: all };
-}
-
-/** Attribute names of a request; "all" stands for every one. Throws FluxError EPROTO or EINVAL. */
-function parseAttrs(value: Json): Attribute[] {
-  if (!Array.isArray(value)) throw new FluxError(errno.EPROTO, "invalid payload: attrs must be an array");
-  return (value as readonly Json[]).flatMap((name) => {
-    if (typeof name !== "string") throw new FluxError(errno.EINVAL, "attr has no string value");
-    if (name === "all") return [...ATTRIBUTES];
-    if (!isAttribute(name)) throw new FluxError(errno.EINVAL, `${name} is not a valid attribute`);
-    return [name];
-  });
-}
-
-interface ListRequest {
-  readonly max_entries: number;
-  readonly attrs: readonly Attribute[];
-  readonly since: number;
-  readonly constraint: Json | undefined;
-}
-
-function listRequest(req: Request): ListRequest {
-  let fields;
-  try {
-    fields = req.unpack({ max_entries: int, attrs: json, since: opt(num), constraint: opt(json) });
-  } catch (err) {
-    throw new FluxError(errno.EPROTO, `invalid payload: ${toFluxError(err).message}`, { cause: err });
-  }
-  const { max_entries, attrs, since = 0, constraint } = fields;
-  if (max_entries < 0) throw new FluxError(errno.EPROTO, "invalid payload: max_entries < 0 not allowed");
-  if (since < 0) throw new FluxError(errno.EPROTO, "invalid payload: since < 0.0 not allowed");
-  return { max_entries, attrs: parseAttrs(attrs), since, constraint: constraint ?? legacyConstraint(req.payload) };
-}
-
-/** Clients of long ago name userid, states, results, name and queue beside each other. */
-function legacyConstraint(payload: JsonObject): Json | undefined {
-  const { userid, states, results, name, queue } = payload;
-  if (typeof userid !== "number" || typeof states !== "number" || typeof results !== "number") return undefined;
-  const parts: JsonObject[] = [];
-  if (userid !== 0xffff_ffff && userid !== -1) parts.push({ userid: [userid] });
-  if (typeof name === "string") parts.push({ name: [name] });
-  if (typeof queue === "string") parts.push({ queue: [queue] });
-  if (states !== 0) parts.push({ states: [states] });
-  if (results !== 0) parts.push({ results: [results] });
-  return { and: parts };
 }

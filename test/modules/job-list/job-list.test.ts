@@ -4,8 +4,9 @@ import * as fc from "fast-check";
 import { RESULT, STATE } from "../../../src/client/jobs.ts";
 import { defineModule } from "../../../src/client/module.ts";
 import { DEFERRED, type Request } from "../../../src/client/request.ts";
+import { jobKvsPath } from "../../../src/formats/fluid.ts";
 import type { Json, JsonObject } from "../../../src/formats/json.ts";
-import { errno } from "../../../src/message/errno.ts";
+import { errno, type FluxError } from "../../../src/message/errno.ts";
 import { Archive } from "../../../src/modules/job-list/archive.ts";
 import { compileJobConstraint } from "../../../src/modules/job-list/constraint.ts";
 import { attributeOf, isAttribute, type Job, newJob } from "../../../src/modules/job-list/job.ts";
@@ -180,7 +181,6 @@ test("list-id waits for a job that exists, and for a state", async () => {
   expect(await h.rpc("job-list.list-id", { id: FIRST_ID, attrs: ["name"] })).toEqual({ job: { id: FIRST_ID, name: "app" } });
   await expect(h.rpc("job-list.list-id", { id: 5, attrs: [] })).rejects.toMatchObject({ errno: errno.ENOENT });
   const id = FIRST_ID + 1n;
-  const { jobKvsPath } = await import("../../../src/formats/fluid.ts");
   kvs.values.set(jobKvsPath(id, "eventlog"), "there");
   const known = h.rpc("job-list.list-id", { id, attrs: ["state"] });
   const running = h.rpc("job-list.list-id", { id, attrs: ["state"], state: STATE.RUN });
@@ -188,6 +188,20 @@ test("list-id waits for a job that exists, and for a state", async () => {
   for (const record of life({ id, until: "run" })) journal.tell(record);
   expect(await known).toMatchObject({ job: { id } });
   expect(await running).toEqual({ job: { id, state: STATE.RUN } });
+});
+
+test("who waits for a job that is never accepted is told so, and nobody is waited for then", async () => {
+  const { h, journal, list } = await start([]);
+  await list();
+  const [submit] = [...life({ id: FIRST_ID })];
+  journal.tell(submit ?? {});
+  const waits = async (): Promise<unknown> => ((await h.rpc("job-list.stats-get"))["idsync"] as JsonObject)["waits"];
+  await h.rpc("job-list.job-stats");
+  const asked = [1, 2].map(() => h.rpc("job-list.list-id", { id: FIRST_ID, attrs: ["name"] }).catch((err: FluxError) => err.errno));
+  await until(async () => (await waits()) === 1, "they wait");
+  journal.tell({ id: FIRST_ID, events: [{ timestamp: 2, name: "invalidate" }] });
+  expect(await Promise.all(asked)).toEqual([errno.ENOENT, errno.ENOENT]);
+  expect(await waits()).toBe(0);
 });
 
 test("statistics by state, result and queue, and what is purged", async () => {
@@ -210,12 +224,14 @@ test("statistics by state, result and queue, and what is purged", async () => {
 });
 
 test("a pause ends when more waits than it may hold back, and nothing is lost", async () => {
-  const { h, list, journal } = await start([]);
+  const { h, list, journal, kvs } = await start([]);
   await list();
+  kvs.values.set(jobKvsPath(FIRST_ID, "eventlog"), "there");
+  const job = h.rpc("job-list.list-id", { id: FIRST_ID, attrs: ["state"], state: STATE.INACTIVE });
   await h.rpc("job-list.job-state-pause");
   for (const record of life({ id: FIRST_ID })) journal.tell(record);
   for (let i = 0; i < 100_000; i++) journal.tell({ id: FIRST_ID + 1n, events: [] });
-  await until(async () => (await list({ constraint: { states: ["inactive"] } })).length === 1, "the journal goes on");
+  expect(await job).toEqual({ job: { id: FIRST_ID, state: STATE.INACTIVE } });
   expect(cluster?.brokers[0]?.log.filter((line) => line.includes("the journal is read again")).length).toBe(1);
 });
 
