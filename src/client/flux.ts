@@ -22,7 +22,7 @@ import {
   responseError,
   serviceOf,
 } from "../message/message.ts";
-import { type Credentials, ROLE_NONE, USERID_UNKNOWN } from "../message/roles.ts";
+import type { Credentials } from "../message/roles.ts";
 import { str, unpack } from "../message/unpack.ts";
 import type { Link } from "../transport/link.ts";
 import { openLink } from "../transport/open.ts";
@@ -72,8 +72,6 @@ export interface Identity {
   readonly name: string;
   /** Services that the broker has routed here already, without service.add. */
   readonly ownService?: string;
-  /** Credentials of all messages, of an instance owner who acts as somebody else. */
-  readonly as?: Credentials;
 }
 
 type Pending = (response: Message | FluxError) => boolean;
@@ -114,13 +112,11 @@ export class Flux {
   }
 
   /**
-   * A handle on the broker at `uri` (default: $FLUX_URI). The instance owner acts as the user $FLUX_HANDLE_USERID, with the
-   * roles of $FLUX_HANDLE_ROLEMASK, where these are set.
+   * A handle on the broker at `uri` (default: $FLUX_URI).
    * Throws FluxError: ENOENT or ECONNREFUSED when no broker is there, EPERM when it does not let this user in.
    */
   static async open(uri?: string): Promise<Flux> {
-    const as = actedAs(process.env);
-    return new Flux(await openLink(uri), { name: programName(), ...(as === undefined ? {} : { as }) });
+    return new Flux(await openLink(uri), { name: programName() });
   }
 
   get name(): string {
@@ -169,7 +165,7 @@ export class Flux {
 
   /** Sends a request that gets no response. */
   notify(topic: string, payload?: JsonObject | Uint8Array, options: RpcOptions = {}): void {
-    this.#send(requestMessage(topic, payload, { ...options, noResponse: true }));
+    this.#link.send(requestMessage(topic, payload, { ...options, noResponse: true }));
   }
 
   /**
@@ -207,7 +203,7 @@ export class Flux {
    * function that onUntagged(topic) was given (the scheduler and execution protocols, RFCs 27 and 32).
    */
   sendUntagged(topic: string, payload: JsonObject, options: RpcOptions = {}): void {
-    this.#send(requestMessage(topic, payload, { ...options, streaming: true }));
+    this.#link.send(requestMessage(topic, payload, { ...options, streaming: true }));
   }
 
   /** `run` gets every response with this topic and no matchtag, error responses too; undefined: they are dropped. */
@@ -218,7 +214,7 @@ export class Flux {
 
   /** Publishes an event to every rank, without waiting for it to be sequenced. A private one only its sender's user and the owner get. */
   publish(topic: string, payload?: JsonObject | Uint8Array, options: { readonly private?: boolean } = {}): void {
-    this.#send(eventMessage(topic, payload, options));
+    this.#link.send(eventMessage(topic, payload, options));
   }
 
   /** Publishes an event; resolves to its sequence number when rank 0 has sent it. */
@@ -397,15 +393,6 @@ export class Flux {
     if (!this.isClosed) this.#link.send(response);
   };
 
-  #send(message: Message): void {
-    const { as } = this.#identity;
-    if (as !== undefined && message.rolemask === ROLE_NONE) {
-      if (message.userid === USERID_UNKNOWN) message.userid = as.userid;
-      message.rolemask = as.rolemask;
-    }
-    this.#link.send(message);
-  }
-
   #expect(pending: Pending): number {
     if (this.#pending.size >= PENDING_MAX) {
       throw new FluxError(errno.ENOBUFS, `too many requests wait for an answer (limit ${PENDING_MAX})`);
@@ -420,7 +407,7 @@ export class Flux {
   #sendOrFail(matchtag: number, message: Message): void {
     try {
       if (this.#closed !== undefined) throw this.#closed;
-      this.#send(message);
+      this.#link.send(message);
     } catch (err) {
       const pending = this.#pending.get(matchtag);
       this.#pending.delete(matchtag);
@@ -439,18 +426,6 @@ export class Flux {
     }
     for (const fn of this.#onClose) fn(reason);
   }
-}
-
-/** Throws FluxError EINVAL for what is no number. */
-function actedAs(env: NodeJS.ProcessEnv): Credentials | undefined {
-  const { FLUX_HANDLE_USERID: userid, FLUX_HANDLE_ROLEMASK: rolemask } = env;
-  if (userid === undefined && rolemask === undefined) return undefined;
-  const numberOf = (name: string, text: string | undefined, otherwise: number): number => {
-    const value = text === undefined ? otherwise : Number(text);
-    if (!Number.isInteger(value) || value < 0 || value > USERID_UNKNOWN) throw new FluxError(errno.EINVAL, `${name} must be a number, not '${text}'`);
-    return value;
-  };
-  return { userid: numberOf("FLUX_HANDLE_USERID", userid, USERID_UNKNOWN), rolemask: numberOf("FLUX_HANDLE_ROLEMASK", rolemask, ROLE_NONE) };
 }
 
 /** In a shell of `flux proxy` to another host: an instance that is on its broker's host is not on this one. */

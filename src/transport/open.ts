@@ -20,7 +20,12 @@ export async function openLink(uri: string = process.env["FLUX_URI"] ?? SYSTEM_U
   return dressed(await connectSsh(uri));
 }
 
-/** With what the environment asks for. */
+/** With what the environment asks for; closes the link when that makes no sense. */
 function dressed(link: Link): Link {
-  return withMockUser(withTrace(link, process.env, writeStderr, () => performance.now()), process.env);
+  try {
+    return withMockUser(withTrace(link, process.env, writeStderr, () => performance.now()), process.env);
+  } catch (err) {
+    link.close();
+    throw err;
+  }
 }
