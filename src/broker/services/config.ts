@@ -8,7 +8,7 @@ import type { Flux } from "../../client/flux.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
 import { allowUser } from "../../client/service.ts";
 import { encodeJson, type JsonObject } from "../../formats/json.ts";
-import { errno, FluxError, toFluxError } from "../../message/errno.ts";
+import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
 import { readConfig } from "../config.ts";
 
 export interface ConfigStore {
@@ -29,7 +29,15 @@ export async function serveConfig(h: Flux, options: ConfigOptions): Promise<Conf
   let current = options.initial;
   const watchers = new Set<Request>();
 
-  const update = async (config: JsonObject): Promise<void> => {
+  /** Ends with the last change: two at a time would each revert what the other has applied. */
+  let changing: Promise<void> = Promise.resolve();
+  const afterOthers = (change: () => Promise<void>): Promise<void> => {
+    const changed = changing.then(change);
+    changing = changed.catch(() => undefined);
+    return changed;
+  };
+
+  const change = async (config: JsonObject): Promise<void> => {
     if (encodeJson(config) === encodeJson(current)) return;
     const before = current;
     try {
@@ -56,16 +64,18 @@ export async function serveConfig(h: Flux, options: ConfigOptions): Promise<Conf
     }),
     load: async (req) => {
       onlyLeader();
-      await update(req.payload);
+      await afterOthers(() => change(req.payload));
     },
     reload: async () => {
       onlyLeader();
-      if (options.path === undefined) return;
-      await update(
-        await readConfig(options.path).catch((err: unknown) => {
+      const { path } = options;
+      if (path === undefined) return;
+      await afterOthers(async () => {
+        const config = await readConfig(path).catch((err: unknown) => {
           throw new FluxError(toFluxError(err).errno, `Config file error: ${toFluxError(err).message}`);
-        }),
-      );
+        });
+        await change(config);
+      });
     },
   });
 
@@ -76,16 +86,15 @@ export async function serveConfig(h: Flux, options: ConfigOptions): Promise<Conf
     async followParent(rank) {
       const stream = h.stream("config.get", {}, { upstreamOf: rank });
       const first = await stream.next();
-      if (first.done !== true) await update(first.value);
+      if (first.done !== true) await afterOthers(() => change(first.value));
+      const refused = (err: unknown): void => h.log(3, `parent update: ${toFluxError(err).message}`);
       void (async () => {
-        try {
-          for await (const config of stream) await update(config);
-        } catch (err) {
-          // The stream ends with the link to the parent; a configuration that is refused here is worth a line.
-          const error = toFluxError(err);
-          if (error.errno !== errno.EHOSTUNREACH && error.errno !== errno.ECANCELED) h.log(3, `parent update: ${error.message}`);
-        }
-      })();
+        // One that is refused here is worth a line; the next may be better.
+        for await (const config of stream) await afterOthers(() => change(config)).catch(refused);
+      })().catch((err: unknown) => {
+        // The stream ends with the link to the parent.
+        if (!isErrno(err, errno.EHOSTUNREACH) && !isErrno(err, errno.ECANCELED)) refused(err);
+      });
     },
   };
 }
