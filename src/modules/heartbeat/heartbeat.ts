@@ -25,7 +25,8 @@ const DEFAULTS: Settings = { period_s: 2, timeout_s: 300, warnThreshold: 3 };
 export default defineModule({
   name: "heartbeat",
   async start(h, { args, clock, config, rank }) {
-    let settings = withArgs(readConfig(config), args);
+    const read = (from: JsonObject): Settings => withArgs(readConfig(from), args);
+    let settings = read(config);
     let count = 0;
     let last_ms = clock.monotonic_ms();
     let overdue = false;
@@ -62,7 +63,7 @@ export default defineModule({
       stop: () => clock.clear(timer),
       stats: () => ({ period: settings.period_s, timeout: settings.timeout_s, count, warn_thresh: settings.warnThreshold }),
       reconfigure(newConfig) {
-        settings = readConfig(newConfig);
+        settings = read(newConfig);
         clock.clear(timer);
         tick();
       },

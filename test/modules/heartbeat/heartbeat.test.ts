@@ -37,6 +37,13 @@ test("bad settings are refused", async () => {
   expect(await cluster.open().rpc("heartbeat.stats-get")).toMatchObject({ period: 3600, timeout: -1, count: 1 });
 });
 
+test("an argument goes before the configuration, also when that changes", async () => {
+  cluster = await startCluster({ rank0: [[heartbeat, "period=1h"]] });
+  const h = cluster.open();
+  await h.rpc("heartbeat.config-reload", { heartbeat: { period: "3s", warn_thresh: 5 } });
+  expect(await h.rpc("heartbeat.stats-get")).toMatchObject({ period: 3600, warn_thresh: 5 });
+});
+
 test("a rank that misses the pulse for too long cuts itself off", async () => {
   cluster = await startCluster({ size: 2, modules: [heartbeat], config: { heartbeat: { period: "10ms", timeout: "50ms" } } });
   const { promise, resolve } = Promise.withResolvers<JsonObject>();
