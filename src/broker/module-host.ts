@@ -12,8 +12,8 @@ import { ping } from "./ping.ts";
 import { processUsage } from "./rusage.ts";
 import type { Router } from "./router.ts";
 
-/** A module's process that has not ended so long after it was told to is killed. */
-const STOP_MS = 10_000;
+/** What a module's process is told has to be done so soon. One that has not ended is killed then. */
+const PATIENCE_MS = 10_000;
 
 export type ModuleState = "loading" | "running" | "stopping";
 
@@ -63,6 +63,8 @@ export interface ProcessSettings {
   /** Attributes that don't change. */
   readonly attrs: () => Readonly<Record<string, string>>;
   readonly log: (level: 2 | 7, text: string) => void;
+  /** How long one may take to end or to take a configuration; default 10 s. */
+  readonly patience_ms?: number;
 }
 
 /** A file, and the `flux` command that runs it as a module. */
@@ -113,13 +115,14 @@ export class ModuleHost {
     const { router, processes, newId, now_ms } = this.#options;
     if (processes === undefined) throw new FluxError(errno.ENOSYS, "modules in processes of their own are not supported here");
     const { owner, config, clock } = this.#options.context();
-    const module = new ModuleProcess({ router, owner, id: newId(), ...program, name, args, config, attrs: processes.attrs(), env: processes.env(), now_ms });
+    const patience_ms = processes.patience_ms ?? PATIENCE_MS;
+    const module = new ModuleProcess({ router, owner, id: newId(), ...program, name, args, config, attrs: processes.attrs(), env: processes.env(), now_ms, clock, patience_ms });
     processes.log(7, `${program.loader} ${name} pid=${module.pid}`);
     const close = async (): Promise<void> => {
       module.kill("SIGKILL");
       await module.gone;
     };
-    const entry: Entry = { path: program.path, args, id: module.id, close, isProcess: true, lastActive_ms: () => module.lastReceived_ms, debugFlags: 0, hooks: this.#processHooks(module, name, owner, clock), state: "loading", loaded_ms: now_ms(), early: false };
+    const entry: Entry = { path: program.path, args, id: module.id, close, isProcess: true, lastActive_ms: () => module.lastReceived_ms, debugFlags: 0, hooks: this.#processHooks(module, name, owner, clock, patience_ms), state: "loading", loaded_ms: now_ms(), early: false };
     this.#modules.set(name, entry);
     void module.gone.then((failure) => {
       if (this.#modules.get(name) === entry) this.#modules.delete(name);
@@ -129,19 +132,20 @@ export class ModuleHost {
     entry.state = "running";
   }
 
-  /** What we ask of it in the broker's name. */
-  #processHooks(module: ModuleProcess, name: string, owner: number, clock: Clock): ModuleHooks {
+  /** What we ask of it in the broker's name; of it, and not of the module of that name above when its service has ended. */
+  #processHooks(module: ModuleProcess, name: string, owner: number, clock: Clock, patience_ms: number): ModuleHooks {
+    const nodeid = this.#options.router.rank;
     const { handle } = openInternal(this.#options.router, owner, { name: "broker" }, this.#options.newId);
     void module.gone.then(() => handle.close());
     return {
       async stop() {
-        const timer = clock.setTimer(STOP_MS, () => module.kill("SIGKILL"));
-        handle.notify(`${name}.shutdown`);
+        const timer = clock.setTimer(patience_ms, () => module.kill("SIGKILL"));
+        handle.notify(`${name}.shutdown`, undefined, { nodeid });
         await module.gone;
         clock.clear(timer);
       },
       async reconfigure(config) {
-        await handle.rpc(`${name}.config-reload`, config);
+        await handle.rpc(`${name}.config-reload`, config, { nodeid, timeout_ms: patience_ms });
       },
     };
   }
@@ -190,17 +194,18 @@ export class ModuleHost {
     }));
   }
 
-  /** Hands a new configuration to every module. Throws the first refusal, after all were asked. */
+  /** Hands a new configuration to every module. Throws the first refusal, after all have answered. */
   async reconfigure(config: JsonObject): Promise<void> {
-    let refusal: FluxError | undefined;
-    for (const [name, entry] of this.#modules) {
+    const answers = [...this.#modules].map(async ([name, entry]): Promise<FluxError | undefined> => {
       try {
         await entry.hooks.reconfigure?.(config);
+        return undefined;
       } catch (err) {
         const error = toFluxError(err);
-        refusal ??= new FluxError(error.errno, `error updating ${name}: ${error.message}`);
+        return new FluxError(error.errno, `error updating ${name}: ${error.message}`);
       }
-    }
+    });
+    const refusal = (await Promise.all(answers)).find((answer) => answer !== undefined);
     if (refusal !== undefined) throw refusal;
   }
 

@@ -14,6 +14,7 @@ import { errno, FluxError } from "../message/errno.ts";
 import { type Message, MSG_REQUEST, requestMessage, responseMessage } from "../message/message.ts";
 import { ROLE_LOCAL, ROLE_OWNER, USERID_UNKNOWN } from "../message/roles.ts";
 import { def, int, unpack } from "../message/unpack.ts";
+import type { Clock, Timer } from "../os/clock.ts";
 import { selfCommand } from "../os/self.ts";
 import { type Child, spawnProcess } from "../os/spawn.ts";
 import { streamSocket } from "../transport/stream-socket.ts";
@@ -25,6 +26,8 @@ const RUNNING = 1;
 const FINALIZING = 2;
 const EXITED = 3;
 const ROLEMASK = ROLE_OWNER | ROLE_LOCAL;
+/** Between the end of a process and that of its connection, whichever comes first. */
+const MOMENT_MS = 1000;
 /** Its connection to us: the first descriptor after stdin, stdout and stderr. */
 export const MODULE_CHANNEL = { fd: 3, uri: "fd://3" } as const;
 
@@ -41,6 +44,9 @@ export interface ModuleProcessOptions {
   readonly config: JsonObject;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly now_ms: () => number;
+  readonly clock: Clock;
+  /** One that is told to end has so long for it. */
+  readonly patience_ms: number;
 }
 
 export class ModuleProcess {
@@ -56,6 +62,8 @@ export class ModuleProcess {
   readonly #child: Child;
   readonly #link: UnixLink;
   #failure: FluxError | undefined;
+  /** Of the end of a process whose connection has ended. */
+  #timer: Timer | undefined;
   #finalizing = false;
   #exited = false;
 
@@ -126,13 +134,22 @@ export class ModuleProcess {
     const link = new UnixLink(streamSocket(channel, () => link.handleDrain(), () => this.kill("SIGTERM")));
     link.start(
       (message) => this.#receive(message),
-      (reason) => {
-        if (reason !== undefined) this.#failure ??= reason;
-      },
+      (reason) => this.#disconnected(reason),
     );
     link.sendRaw(Buffer.from([0])); // Let in, as on the local socket.
     this.#tell(link, requestMessage("welcome", { args, attrs, conf: config, name, uuid: id }, { noResponse: true }));
     return link;
+  }
+
+  /** Nobody can reach it any more, and it will not hear that it shall go: it has to end. */
+  #disconnected(reason: FluxError | undefined): void {
+    const { router, clock, patience_ms } = this.#options;
+    if (reason !== undefined) this.#failure ??= reason;
+    this.#timer = clock.setTimer(MOMENT_MS, () => {
+      router.removeEndpoint(this.id);
+      this.kill("SIGTERM");
+      this.#timer = clock.setTimer(patience_ms, () => this.kill("SIGKILL"));
+    });
   }
 
   /** In the name of the owner: from nobody it would be dropped. */
@@ -167,9 +184,14 @@ export class ModuleProcess {
   }
 
   async #end(): Promise<FluxError | undefined> {
+    const { clock, router } = this.#options;
     const { status } = await this.#child.exited;
+    // What it has started may hold its end of the connection.
+    const timer = clock.setTimer(MOMENT_MS, () => this.#link.destroy(undefined));
     await this.#child.extra[0]?.closed;
-    this.#options.router.removeEndpoint(this.id);
+    clock.clear(timer);
+    clock.clear(this.#timer);
+    router.removeEndpoint(this.id);
     const failure = this.#failure ?? this.#unsaid(status);
     this.#started.reject(failure ?? new FluxError(errno.ECONNRESET, "the module has ended"));
     return failure;
@@ -179,8 +201,7 @@ export class ModuleProcess {
   #unsaid(status: number): FluxError | undefined {
     const { loader } = this.#options;
     const code = exitCode(status) ?? 0;
-    // `flux` stands between us and the loader, and ends as a shell does.
-    const signal = termSignal(status) ?? (code > 128 ? code - 128 : undefined);
+    const signal = termSignal(status);
     if (signal !== undefined) return new FluxError(errno.EINVAL, `loader (${loader}) killed by ${describeSignal(signal)}`);
     if (code !== 0) return new FluxError(errno.EINVAL, `loader (${loader}) exited with exit code ${code}`);
     return this.#exited ? undefined : new FluxError(errno.EINVAL, `loader (${loader}) exited with exit code 0 but did not report module status`);

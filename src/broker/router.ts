@@ -156,8 +156,9 @@ export class Router {
     return this.#services.has(service);
   }
 
+  /** None of one that is gone. */
   servicesOf(endpointId: string): string[] {
-    return [...this.#stateOf(endpointId).services];
+    return [...(this.#endpoints.get(endpointId)?.services ?? [])];
   }
 
   subscribe(endpointId: string, prefix: string): void {

@@ -3,9 +3,12 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { ModuleHost } from "../../src/broker/module-host.ts";
 import type { Flux } from "../../src/client/flux.ts";
 import { errno } from "../../src/message/errno.ts";
-import { type Cluster, startCluster } from "../support/cluster.ts";
+import { realClock } from "../../src/os/clock.ts";
+import { systemRandom } from "../../src/os/random.ts";
+import { type Cluster, OWNER, startCluster } from "../support/cluster.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "module-process-"));
 const loader = join(directory, "loader");
@@ -39,6 +42,7 @@ test("it is welcomed, answers as a service, and goes when it is told to", async 
 test("what keeps it from running is the answer to the load", async () => {
   await expect(load("probe", "refuse")).rejects.toMatchObject({ errno: errno.EEXIST });
   await expect(load("probe", "silent")).rejects.toThrow(`loader (${loader}) exited with exit code 0 but did not report module status`);
+  await expect(load("probe", "code")).rejects.toThrow(`loader (${loader}) exited with exit code 200`);
   await expect(load("probe", "crash")).rejects.toThrow(`loader (${loader}) killed by Segmentation fault`);
   expect(host().list()).toEqual([]);
 });
@@ -61,4 +65,49 @@ test("one that does not listen is killed when its removal is forced", async () =
   await host().remove("probe", { cancel: true });
   await load("probe");
   await host().remove("probe");
+});
+
+/** Modules of the same broker that have 100 ms to do as they are told. */
+function impatient(log: (text: string) => void = () => undefined): ModuleHost {
+  const [broker] = cluster.brokers;
+  if (broker === undefined) throw new Error("no broker");
+  return new ModuleHost({
+    router: broker.router,
+    context: () => ({ rank: 0, size: 1, owner: OWNER, clock: realClock, random: systemRandom, config: {} }),
+    newId: () => crypto.randomUUID(),
+    now_ms: () => Date.now(),
+    processes: { env: () => process.env, attrs: () => ({ rank: "0" }), log: (level, text) => level === 2 && log(text), patience_ms: 100 },
+  });
+}
+
+test("what it has started may outlive it and hold its connection", async () => {
+  await load("probe", "holder");
+  const { welcome } = (await h.rpc("probe.hello")) as { welcome: { holder: number } };
+  try {
+    await host().remove("probe");
+    expect(host().list()).toEqual([]);
+    expect(process.kill(welcome.holder, 0)).toBe(true);
+  } finally {
+    process.kill(welcome.holder, "SIGKILL");
+  }
+});
+
+test("one that does not answer keeps nobody from the configuration", async () => {
+  const hasty = impatient();
+  await hasty.loadProcess({ loader, path: "/some/file.x" }, [], "probe");
+  await expect(hasty.reconfigure({})).rejects.toMatchObject({ errno: errno.ETIMEDOUT, message: expect.stringContaining("error updating probe") });
+  await hasty.remove("probe");
+});
+
+test("one that closes its connection is no service any more, and has to end", async () => {
+  const ended = Promise.withResolvers<string>();
+  const hasty = impatient(ended.resolve);
+  await hasty.loadProcess({ loader, path: "/some/file.x" }, [], "probe");
+  const asked = h.rpc("probe.config-reload");
+  h.notify("probe.hang-up");
+  await expect(asked).rejects.toMatchObject({ errno: errno.EHOSTUNREACH });
+  await expect(h.rpc("probe.hello")).rejects.toMatchObject({ errno: errno.ENOSYS });
+  expect(hasty.list()).toMatchObject([{ name: "probe", services: [] }]);
+  expect(await ended.promise).toContain("killed by Killed");
+  expect(hasty.list()).toEqual([]);
 });
