@@ -37,9 +37,16 @@ const OPEN_REQUESTS_MAX = 200_000;
 /** Of these, those of one sender: one client that opens and opens must leave room for the others. */
 const OPEN_REQUESTS_PER_SENDER_MAX = 50_000;
 
+/** What one sender waits for. */
+interface SenderRequests {
+  readonly all: Set<Request>;
+  /** By its matchtag, which is its own among those of one sender. */
+  readonly byMatchtag: Map<number, Request>;
+}
+
 /** The requests of one service that are still to be answered, by sender, so that they end with it. */
 export class OpenRequests {
-  #bySender = new Map<string, Set<Request>>();
+  #bySender = new Map<string, SenderRequests>();
   #count = 0;
 
   get count(): number {
@@ -50,41 +57,43 @@ export class OpenRequests {
     if (this.#count >= OPEN_REQUESTS_MAX) {
       throw new FluxError(errno.ENOBUFS, `too many open requests for ${request.message.service} (limit ${OPEN_REQUESTS_MAX})`);
     }
-    let set = this.#bySender.get(request.sender);
-    if (set !== undefined && set.size >= OPEN_REQUESTS_PER_SENDER_MAX) {
+    const { sender, matchtag } = request;
+    let requests = this.#bySender.get(sender);
+    if (requests !== undefined && requests.all.size >= OPEN_REQUESTS_PER_SENDER_MAX) {
       throw new FluxError(
         errno.ENOBUFS,
         `too many open requests of one sender for ${request.message.service} (limit ${OPEN_REQUESTS_PER_SENDER_MAX})`,
       );
     }
-    if (set === undefined) this.#bySender.set(request.sender, (set = new Set()));
-    set.add(request);
+    if (requests === undefined) this.#bySender.set(sender, (requests = { all: new Set(), byMatchtag: new Map() }));
+    requests.all.add(request);
+    if (!requests.byMatchtag.has(matchtag)) requests.byMatchtag.set(matchtag, request);
     this.#count++;
   }
 
   remove(request: Request): void {
-    const set = this.#bySender.get(request.sender);
-    if (set === undefined || !set.delete(request)) return;
+    const { sender, matchtag } = request;
+    const requests = this.#bySender.get(sender);
+    if (requests === undefined || !requests.all.delete(request)) return;
+    if (requests.byMatchtag.get(matchtag) === request) requests.byMatchtag.delete(matchtag);
     this.#count--;
-    if (set.size === 0) this.#bySender.delete(request.sender);
+    if (requests.all.size === 0) this.#bySender.delete(sender);
   }
 
   /** Cancels the sender's request with that matchtag; without effect when there is none. */
   cancel(sender: string, matchtag: number): void {
-    for (const request of this.#bySender.get(sender) ?? []) {
-      if (request.matchtag === matchtag) return request.cancel(true);
-    }
+    this.#bySender.get(sender)?.byMatchtag.get(matchtag)?.cancel(true);
   }
 
   /** The sender is gone: its requests end without an answer. */
   disconnect(sender: string): void {
-    for (const request of [...(this.#bySender.get(sender) ?? [])]) request.cancel(false);
+    for (const request of [...(this.#bySender.get(sender)?.all ?? [])]) request.cancel(false);
   }
 
   /** The service ends: everything open fails with `reason`. */
   failAll(reason: FluxError): void {
-    for (const set of [...this.#bySender.values()]) {
-      for (const request of [...set]) {
+    for (const { all } of [...this.#bySender.values()]) {
+      for (const request of [...all]) {
         request.fail(reason);
       }
     }

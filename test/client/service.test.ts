@@ -50,3 +50,30 @@ test("a promise whose request found no room may still reject", async () => {
   await Promise.resolve();
   expect(answers).toHaveLength(PER_SENDER_MAX + 1);
 });
+
+test("a request is cancelled without a look at the others of its sender", () => {
+  const service = new Service("s", { m: () => DEFERRED }, {});
+  let looks = 0;
+  class Watched extends Request {
+    override get matchtag(): number {
+      looks++;
+      return super.matchtag;
+    }
+  }
+  const cancelled: number[] = [];
+  const count = 1000;
+  for (let matchtag = 1; matchtag <= count; matchtag++) {
+    const message = requestMessage("s.m", {}, { matchtag, streaming: true });
+    message.rolemask = ROLE_OWNER;
+    message.routes?.push("sender");
+    service.dispatch(new Watched(message, () => cancelled.push(matchtag), service.ended));
+  }
+  looks = 0;
+  service.openRequests.cancel("sender", count);
+  expect(cancelled).toEqual([count]);
+  expect(service.openRequests.count).toBe(count - 1);
+  expect(looks).toBeLessThan(5);
+  service.openRequests.cancel("sender", count);
+  service.openRequests.cancel("nobody", 1);
+  expect(cancelled).toEqual([count]);
+});
