@@ -15,6 +15,7 @@ import { DEFERRED, type Request } from "./request.ts";
 import type { Answer } from "./service.ts";
 import { parseCommand } from "./subprocess-command.ts";
 import { EXEC_FLAG, LOCAL_FLAG, startProcess, type RemoteProcess } from "./subprocess-process.ts";
+import { ProcessTable } from "./subprocess-table.ts";
 
 export interface SubprocessServerOptions {
   readonly h: Flux;
@@ -44,14 +45,15 @@ const PROCESSES_MAX = 10_000;
 
 export function subprocessServer(options: SubprocessServerOptions): SubprocessServer {
   const { h, clock, rank, uri, env, admit } = options;
-  const processes = new Set<RemoteProcess>();
+  const processes = new ProcessTable();
   let stopping = false;
 
+  const withPid = (pid: number): [string, RemoteProcess | undefined] => [`pid ${pid}`, processes.withPid(pid)];
   const find = (payload: JsonObject, missing: number): RemoteProcess => {
     const label = payload["label"];
-    const pid = typeof label === "string" ? -1 : int(payload["pid"], "pid");
-    for (const p of processes) if (typeof label === "string" ? p.label === label : p.pid === pid) return p;
-    throw new FluxError(missing, typeof label === "string" ? `label ${label} does not belong to any subprocess` : `pid ${pid} does not belong to any subprocess`);
+    const [named, found] = typeof label === "string" ? [`label ${label}`, processes.withLabel(label)] : withPid(int(payload["pid"], "pid"));
+    if (found === undefined) throw new FluxError(missing, `${named} does not belong to any subprocess`);
+    return found;
   };
 
   const exec = (request: Request): typeof DEFERRED => {
@@ -61,8 +63,10 @@ export function subprocessServer(options: SubprocessServerOptions): SubprocessSe
     const { cmd, flags, local_flags } = request.unpack({ cmd: obj, flags: uint, local_flags: def(uint, 0) });
     const command = parseCommand(cmd);
     checkFlags(request.isStreaming, flags, local_flags, command.channels.length);
-    if (command.label !== undefined && [...processes].some((p) => p.label === command.label)) throw new FluxError(errno.EEXIST, "command label is not unique");
-    processes.add(startProcess({ h, request, rank, command, flags, local_flags, uri, env, ended: (p) => processes.delete(p) }));
+    if (command.label !== undefined && processes.withLabel(command.label) !== undefined) throw new FluxError(errno.EEXIST, "command label is not unique");
+    const started = startProcess({ h, request, rank, command, flags, local_flags, uri, env, ended: (p) => processes.remove(p) });
+    processes.add(started);
+    if (request.isStreaming) processes.given(started, request.sender, request.matchtag);
     return DEFERRED;
   };
 
@@ -75,7 +79,7 @@ export function subprocessServer(options: SubprocessServerOptions): SubprocessSe
       exec,
       write(request) {
         const { matchtag, io } = request.unpack({ matchtag: uint, io: obj });
-        for (const p of processes) if (p.belongsTo(request.sender, matchtag)) return p.write(decodeIo(io));
+        processes.ofClient(request.sender, matchtag)?.write(decodeIo(io));
       },
       kill(request) {
         admit(request);
@@ -94,7 +98,9 @@ export function subprocessServer(options: SubprocessServerOptions): SubprocessSe
       attach(request) {
         admit(request);
         request.requireStreaming();
-        find(request.payload, errno.ENOENT).attach(request, request.unpack({ flags: uint }).flags);
+        const p = find(request.payload, errno.ENOENT);
+        p.attach(request, request.unpack({ flags: uint }).flags);
+        if (request.isOpen) processes.given(p, request.sender, request.matchtag);
         return DEFERRED;
       },
     },
