@@ -101,8 +101,8 @@ function lines(show: (line: string) => void): { add(data: Uint8Array): void; end
 
 /** The names of ranks' hosts: resolves to a function of ranks. */
 export async function hostNames(h: Flux): Promise<(ranks: IdSet) => string> {
-  const text = await h.attr("hostlist").catch(() => "");
-  const hosts = Hostlist.parse(text);
+  const text = await h.optionalAttr("hostlist");
+  const hosts = Hostlist.parse(text ?? "");
   return (ranks) => {
     try {
       return hosts.length === 0 ? "unknown" : hosts.slice(ranks).toString();

@@ -295,12 +295,12 @@ export class Flux {
     return value;
   }
 
-  /** A broker attribute that need not be there. Throws FluxError when it can't be asked for. */
-  async attrOr(name: string, otherwise: string): Promise<string> {
+  /** The same; undefined when the broker has no such attribute. */
+  async optionalAttr(name: string): Promise<string | undefined> {
     try {
       return await this.attr(name);
     } catch (err) {
-      if (isErrno(err, errno.ENOENT)) return otherwise;
+      if (isErrno(err, errno.ENOENT)) return undefined;
       throw err;
     }
   }

@@ -101,23 +101,18 @@ const LOST: ReadonlySet<number> = new Set([errno.ECONNRESET, errno.EPIPE, errno.
 
 async function openHost(h: Flux, options: WorkerOptions): Promise<ShellHost> {
   const processEnv = options.processEnv ?? process.env;
-  const [jobidPath, level, rundir, owner, uri] = await Promise.all([
-    h.attrOr("jobid-path", "/"),
-    h.attrOr("instance-level", "0"),
-    h.attrOr("rundir", "/tmp"),
-    h.attrOr("security.owner", String(process.getuid?.() ?? 0)),
-    h.attrOr("local-uri", processEnv["FLUX_URI"] ?? ""),
-  ]);
+  const names = ["jobid-path", "instance-level", "rundir", "security.owner", "local-uri"] as const;
+  const [jobidPath, level, rundir, owner, uri] = await Promise.all(names.map((name) => h.optionalAttr(name)));
   let topology: Topology | undefined;
   return {
     h,
     clock: options.clock ?? realClock,
     hostname: hostname(processEnv),
-    uri,
-    jobidPath,
-    instanceLevel: Number(level),
-    rundir,
-    instanceOwner: Number(owner),
+    uri: uri ?? processEnv["FLUX_URI"] ?? "",
+    jobidPath: jobidPath ?? "/",
+    instanceLevel: Number(level ?? 0),
+    rundir: rundir ?? "/tmp",
+    instanceOwner: Number(owner ?? process.getuid?.() ?? 0),
     processEnv,
     topology: () => (topology ??= discoverTopology()),
     report: () => undefined,

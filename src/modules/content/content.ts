@@ -298,7 +298,10 @@ class Content {
     const { name, batches } = req.unpack({ name: str, batches: def(bool, false) });
     if (!this.#isLeader) throw new FluxError(errno.EINVAL, "content backing store can only be registered on rank 0");
     if (this.#backing !== undefined) throw new FluxError(errno.EBUSY, "content backing store is already active");
-    const known = await this.#h.rpc("attr.get", { name: "content.backing-module" }).catch(() => undefined);
+    const known = await this.#h.rpc("attr.get", { name: "content.backing-module" }).catch((err: unknown) => {
+      if (isErrno(err, errno.ENOENT)) return undefined;
+      throw err;
+    });
     if (known === undefined) await this.#h.rpc("attr.set", { name: "content.backing-module", value: name, force: true });
     else if (known["value"] !== name) throw new FluxError(errno.EINVAL, "content backing store cannot be changed on the fly");
     this.#backing = name;

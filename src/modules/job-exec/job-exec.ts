@@ -88,7 +88,7 @@ function describeShells(shells: Shells): JsonObject {
 
 /** `flux shell` with the broker's environment, its socket, and nothing else. */
 async function ownShell(h: Flux): Promise<StartShell> {
-  const uri = await h.attrOr("local-uri", process.env["FLUX_URI"] ?? "");
+  const uri = (await h.optionalAttr("local-uri")) ?? "";
   return () => spawnProcess({ argv: [...selfCommand(), "shell"], env: { ...process.env, FLUX_URI: uri }, cwd: "/", stdin: "null", stdout: "inherit", stderr: "inherit", newSession: true });
 }
 
@@ -106,7 +106,7 @@ interface Leader {
 
 /** Rank 0's part: the jobs of the instance. */
 async function startLeader(h: Flux, moduleContext: ModuleContext, config: ExecConfig): Promise<Leader> {
-  const hash = await h.attrOr("content.hash", "sha1");
+  const hash = (await h.optionalAttr("content.hash")) ?? "sha1";
   const context: ExecContext = {
     h,
     clock: moduleContext.clock,

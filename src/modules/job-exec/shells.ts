@@ -51,7 +51,7 @@ const SHELL_EVENT = /^shell-(\d+)\.kill$/;
 export async function startShells(h: Flux, options: PoolOptions): Promise<Shells> {
   const pool = new Pool(options);
   // What the shells give their tasks: see worker.ts.
-  const sweeper = new Sweeper(await h.attrOr("local-uri", process.env["FLUX_URI"] ?? ""));
+  const sweeper = new Sweeper((await h.optionalAttr("local-uri")) ?? "");
   const active = new Map<string, ActiveShell>();
 
   const end = (shell: ActiveShell, report: JsonObject): void => {

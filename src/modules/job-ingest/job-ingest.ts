@@ -65,7 +65,7 @@ export default defineModule({
 
 async function createPipeline(h: Flux, clock: Clock, config: JsonObject, ingest: IngestConfig): Promise<Pipeline> {
   const { validator, frobnicator, buffer_bytes } = ingest;
-  const uri = await h.attr("local-uri").catch(() => undefined);
+  const uri = await h.optionalAttr("local-uri");
   const log = (level: LogLevel, text: string): void => h.log(level, text);
   const describe = (list: readonly string[]): string => (list.length === 0 ? "(null)" : list.join(","));
   log(7, `configuring validator with plugins=${describe(validator.plugins)}, args=${describe(validator.args)} (${validator.enabled ? "enabled" : "disabled"})`);

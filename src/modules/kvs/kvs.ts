@@ -434,12 +434,7 @@ function checkGuestMayWrite(treeobj: Operation["treeobj"]): void {
 
 /** The state directory goes away with the instance: nobody will come back to a checkpoint. */
 async function isTemporary(h: Flux): Promise<boolean> {
-  try {
-    return (await h.attr("statedir-cleanup")) === "1";
-  } catch (err) {
-    if (isErrno(err, errno.ENOENT)) return false;
-    throw err;
-  }
+  return (await h.optionalAttr("statedir-cleanup")) === "1";
 }
 
 function parseArgs(args: readonly string[]): { merge: boolean; initialRootref: Blobref | undefined } {

@@ -231,7 +231,7 @@ class Leader {
     this.journal.note("restart", { ranks: this.#everyone.toString(), online: this.#online.toString(), nodelist: this.#hosts.toString() });
     // R that was known before the services were there is told of after "restart".
     if (this.#R !== undefined) await this.#announce();
-    const recovery = await this.#h.attr("broker.recovery-mode").catch(() => undefined);
+    const recovery = await this.#h.optionalAttr("broker.recovery-mode");
     if (!forced && recovery === undefined) {
       this.#follow("broker.online", (members) => this.#setOnline(members));
       this.#follow("broker.torpid", (members) => this.#setTorpid(members));

@@ -11,7 +11,7 @@ const STOP_MS = 5000;
 export default defineModule({
   name: "rexec",
   async start(h, { rank, clock }) {
-    const uri = await h.attrOr("local-uri", process.env["FLUX_URI"] ?? "");
+    const uri = (await h.optionalAttr("local-uri")) ?? "";
     const admit = (request: Request): void => {
       if (rank === 0 && (request.rolemask & ROLE_LOCAL) === 0) throw new FluxError(errno.EPERM, "Remote rexec requests are not allowed on rank 0");
       if (request.payload["signature"] !== undefined) throw new FluxError(errno.EPERM, "flux-security support not available");

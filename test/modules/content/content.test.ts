@@ -2,6 +2,7 @@ import { afterAll, afterEach, describe, expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import type { Flux } from "../../../src/client/flux.ts";
 import { blobrefOf, hashOf } from "../../../src/formats/blobref.ts";
+import { FluxError } from "../../../src/message/errno.ts";
 import { BlobCache, hashOfKey, keyOf } from "../../../src/modules/content/cache.ts";
 import contentSqlite from "../../../src/modules/content-sqlite/content-sqlite.ts";
 import { errnoOf, errno, removeDirectories, startStore, type Store } from "../kvs/support.ts";
@@ -116,6 +117,18 @@ test("without a backing store blobs wait, and are written when one comes", async
   expect(Buffer.from(await h.rpcBytes("content.load", hash)).toString()).toBe("waiting");
   expect(statSync(`${store.directory}/content.sqlite`).size).toBeGreaterThan(0);
   expect((await h.rpc("attr.get", { name: "content.backing-module" }))["value"]).toBe("content-sqlite");
+});
+
+test("whether there was a backing store before is known, or there is none", async () => {
+  store = await startStore({ memory: true });
+  const { router } = store.brokers[0] as Store["brokers"][0];
+  for (const { id } of router.endpoints) if (router.servicesOf(id).includes("attr")) router.removeService("attr", id);
+  await store.open().serve("attr", {
+    get: () => Promise.reject(new FluxError(errno.EAGAIN)),
+    set: () => ({}),
+  });
+  expect(await errnoOf(store.open().rpc("content.register-backing", { name: "x" }))).toBe(errno.EAGAIN);
+  expect(await errnoOf(store.open().rpc("content.unregister-backing"))).toBe(errno.EINVAL);
 });
 
 test("sha256", async () => {
