@@ -9,16 +9,15 @@
 //   content-backing.checkpoint-put  { value }
 //
 // Arguments: truncate (begin with an empty directory), testing (leave the content service alone).
-import { access, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { hashAttribute, requestedHash } from "../../client/content.ts";
 import { defineModule } from "../../client/module.ts";
 import { blobrefFromHash, hashOf } from "../../formats/blobref.ts";
 import { decodeJsonObject, encodeJson } from "../../formats/json.ts";
-import { errno, FluxError, toFluxError } from "../../message/errno.ts";
+import { errno, FluxError } from "../../message/errno.ts";
 import { obj } from "../../message/unpack.ts";
+import { Files } from "./files.ts";
 
-const CHECKPOINT = "kvs-primary";
 const OPTIONS = ["truncate", "testing"];
 
 export default defineModule({
@@ -39,9 +38,9 @@ export default defineModule({
       },
       validate: async (req) => files.check(blobrefFromHash(requestedHash(req, hashName), hashName)),
       async "checkpoint-get"() {
-        return { value: [decodeJsonObject((await files.read(CHECKPOINT)).toString())] };
+        return { value: [decodeJsonObject((await files.readCheckpoint()).toString())] };
       },
-      "checkpoint-put": async (req) => files.write(CHECKPOINT, Buffer.from(encodeJson(req.unpack({ value: obj }).value))),
+      "checkpoint-put": async (req) => files.writeCheckpoint(Buffer.from(encodeJson(req.unpack({ value: obj }).value))),
     });
     const registered = !args.includes("testing");
     if (registered) await h.rpc("content.register-backing", { name: "content-files" }, { nodeid: 0 });
@@ -49,50 +48,9 @@ export default defineModule({
       stats: async () => ({ object_count: await files.count() }),
       async stop() {
         if (registered) await h.rpc("content.unregister-backing", {}, { nodeid: 0 });
+        // Whoever comes next does not know what is not on disk yet.
+        await files.sync();
       },
     };
   },
 });
-
-/** A flat directory. Errors are FluxErrors with the errno of the file system. */
-class Files {
-  #sequence = 0;
-
-  constructor(readonly directory: string) {}
-
-  async open(truncate: boolean): Promise<void> {
-    if (truncate) await failing(rm(this.directory, { recursive: true, force: true }));
-    await failing(mkdir(this.directory, { recursive: true, mode: 0o700 }));
-  }
-
-  #pathOf(name: string): string {
-    return join(this.directory, name);
-  }
-
-  async read(name: string): Promise<Buffer> {
-    return failing(readFile(this.#pathOf(name)));
-  }
-
-  async check(name: string): Promise<void> {
-    await failing(access(this.#pathOf(name)));
-  }
-
-  /** By way of another file, so that half a blob is never found. */
-  async write(name: string, data: Uint8Array): Promise<void> {
-    const part = this.#pathOf(`.${name}.${this.#sequence++}`);
-    await failing(writeFile(part, data));
-    await failing(rename(part, this.#pathOf(name)));
-  }
-
-  async count(): Promise<number> {
-    return (await failing(readdir(this.directory))).filter((name) => !name.startsWith(".")).length;
-  }
-}
-
-async function failing<T>(work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } catch (err) {
-    throw new FluxError(toFluxError(err).errno);
-  }
-}

@@ -1,10 +1,11 @@
 import { afterAll, expect, test } from "bun:test";
-import { existsSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
 import { kvsCommit, kvsGetText, put } from "../../../src/client/kvs.ts";
 import { hashOf } from "../../../src/formats/blobref.ts";
 import content from "../../../src/modules/content/content.ts";
 import contentFiles from "../../../src/modules/content-files/content-files.ts";
+import { Files } from "../../../src/modules/content-files/files.ts";
 import kvs from "../../../src/modules/kvs/kvs.ts";
 import { startCluster } from "../../support/cluster.ts";
 import { errno, errnoOf, newDirectory, removeDirectories } from "../kvs/support.ts";
@@ -55,4 +56,52 @@ test("the KVS of one run is there in the next", async () => {
   await life(async (h) => void (await kvsCommit(h, [put("a", "x".repeat(10_000))])));
   expect(existsSync(join(directory, "content.files", "kvs-primary"))).toBe(true);
   await life(async (h) => expect(await kvsGetText(h, "a")).toBe("x".repeat(10_000)));
+});
+
+test("blobs are on disk before the checkpoint that names them", async () => {
+  const directory = newDirectory();
+  const synced: string[] = [];
+  const files = new Files(directory, async (path) => {
+    synced.push(path === directory ? `directory${existsSync(join(directory, "kvs-primary")) ? " with checkpoint" : ""}` : basename(path));
+  });
+  await files.open(false);
+  for (const name of ["a", "b"]) await files.write(name, Buffer.from(name));
+  expect(synced).toEqual([]);
+  await files.writeCheckpoint(Buffer.from("{}"));
+  expect(synced).toEqual(["a", "b", "directory", ".kvs-primary.2", "directory with checkpoint"]);
+  await files.sync();
+  expect(synced).toHaveLength(5);
+  const bad = new Files(directory, () => Promise.reject(Object.assign(new Error("no"), { code: "EIO" })));
+  await bad.write("c", Buffer.from("c"));
+  for (let i = 0; i < 2; i++) expect(await errnoOf(bad.writeCheckpoint(Buffer.from("new")))).toBe(errno.EIO);
+  expect((await bad.readCheckpoint()).toString()).toBe("{}");
+});
+
+test("a checkpoint does not pass one that waits for its blobs", async () => {
+  const slow = Promise.withResolvers<void>();
+  const directory = newDirectory();
+  const files = new Files(directory, (path) => (path.endsWith("/a") ? slow.promise : Promise.resolve()));
+  await files.open(false);
+  await files.write("a", Buffer.from("a"));
+  const puts = ["1", "2"].map((text) => files.writeCheckpoint(Buffer.from(text)));
+  await files.read("a");
+  expect(existsSync(join(directory, "kvs-primary"))).toBe(false);
+  slow.resolve();
+  await Promise.all(puts);
+  expect(existsSync(join(directory, "kvs-primary"))).toBe(true);
+});
+
+test("what could not be written leaves nothing, and what an earlier life has left goes", async () => {
+  const directory = newDirectory();
+  const store = join(directory, "content.files");
+  mkdirSync(store);
+  for (const name of [".sha1-00.17", ".nfs0001", "sha1-00"]) writeFileSync(join(store, name), "");
+  const cluster = await startCluster({ size: 1, attrs: attrs(directory) });
+  await cluster.brokers[0]?.host.load(contentFiles, ["testing"]);
+  expect(readdirSync(store).toSorted()).toEqual([".nfs0001", "sha1-00"]);
+  const blob = `sha1-${Buffer.from(hashOf(Buffer.from("x"), "sha1")).toString("hex")}`;
+  mkdirSync(join(store, blob, "in the way"), { recursive: true });
+  expect(await errnoOf(cluster.open().rpcBytes("content-backing.store", Buffer.from("x")))).toBe(errno.EISDIR);
+  expect(readdirSync(store).toSorted()).toEqual([".nfs0001", "sha1-00", blob].toSorted());
+  await cluster.stop();
 });
