@@ -1,7 +1,7 @@
 // Fence: a commit that several processes make together: their operations are applied as one transaction when all of
-// them have come (rank 0).
+// them have come (rank 0). One that goes away while it waits fails it for all of them.
 import { errno, FluxError } from "../../message/errno.ts";
-import type { CommitRequest, CommitResult } from "./namespaces.ts";
+import type { CommitRequest, CommitResult, Leaving } from "./namespaces.ts";
 
 const FENCES_MAX = 10_000;
 
@@ -17,8 +17,8 @@ export class Fences {
 
   constructor(readonly commit: (request: CommitRequest) => Promise<CommitResult>) {}
 
-  /** Rejects with FluxError EINVAL when processes disagree, or with the error of the commit. */
-  enter(request: CommitRequest, nprocs: number): Promise<CommitResult> {
+  /** Rejects with FluxError EINVAL when processes disagree, ECONNABORTED when one has gone, or with the error of the commit. */
+  enter(request: CommitRequest, nprocs: number, leaving: Leaving): Promise<CommitResult> {
     const key = `${request.namespace}\0${request.name}`;
     let fence = this.#fences.get(key);
     if (fence === undefined) {
@@ -31,6 +31,8 @@ export class Fences {
     }
     const { requests, done } = fence;
     requests.push(request);
+    const entered = fence;
+    leaving(() => this.#abort(key, entered, request.name));
     const result = new Promise<CommitResult>((resolve, reject) => done.push({ resolve, reject }));
     if (requests.length === nprocs) {
       this.#fences.delete(key);
@@ -45,5 +47,12 @@ export class Fences {
       );
     }
     return result;
+  }
+
+  /** Without effect when all have come. */
+  #abort(key: string, fence: Fence, name: string): void {
+    if (this.#fences.get(key) !== fence) return;
+    this.#fences.delete(key);
+    for (const { reject } of fence.done) reject(new FluxError(errno.ECONNABORTED, `a process of fence ${name} has gone`));
   }
 }

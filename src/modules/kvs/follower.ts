@@ -3,9 +3,10 @@
 import type { Flux, FluxEvent } from "../../client/flux.ts";
 import type { ModuleContext } from "../../client/module.ts";
 import type { Blobref } from "../../formats/blobref.ts";
+import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
 import { int, str, unpack } from "../../message/unpack.ts";
-import { type CommitRequest, type CommitResult, type NamespaceRoot, type Namespaces, PRIMARY } from "./namespaces.ts";
+import { type CommitRequest, type CommitResult, type Leaving, type NamespaceRoot, type Namespaces, PRIMARY } from "./namespaces.ts";
 import { VersionWaiters } from "./waiters.ts";
 
 /** A namespace that nobody asked for this long is forgotten. */
@@ -101,17 +102,20 @@ export class Follower implements Namespaces {
   }
 
   async commit(request: CommitRequest): Promise<CommitResult> {
-    return this.#relay("kvs.relaycommit", request, {});
+    return this.#made(request, await this.#h.rpc("kvs.relaycommit", relayed(request), { nodeid: 0 }));
   }
 
-  async fence(request: CommitRequest, nprocs: number): Promise<CommitResult> {
-    return this.#relay("kvs.relayfence", request, { nprocs });
+  /** A stream, so that it can be cancelled there. */
+  async fence(request: CommitRequest, nprocs: number, leaving: Leaving): Promise<CommitResult> {
+    const stream = this.#h.stream("kvs.relayfence", { ...relayed(request), nprocs }, { nodeid: 0 });
+    leaving(() => void stream.return());
+    const answer = await stream.next();
+    if (answer.done === true) throw new FluxError(errno.ECONNABORTED);
+    return this.#made(request, answer.value);
   }
 
-  /** Sends it to rank 0; resolves when this rank has the root that it made. */
-  async #relay(topic: string, request: CommitRequest, more: { nprocs?: number }): Promise<CommitResult> {
-    const { name, namespace, flags, snapshot, lazy, ops } = request;
-    const answer = await this.#h.rpc(topic, { ops, name, namespace, flags, snapshot, lazy, ...more }, { nodeid: 0 });
+  /** What rank 0 has made of it; resolves when this rank has that root. */
+  async #made({ namespace }: CommitRequest, answer: JsonObject): Promise<CommitResult> {
     const result = unpack(answer, { rootref: str, rootseq: int });
     const root = this.#roots.get(namespace);
     if (root === undefined) throw new FluxError(errno.EOPNOTSUPP);
@@ -171,4 +175,8 @@ export class Follower implements Namespaces {
       }
     }
   }
+}
+
+function relayed({ name, namespace, flags, snapshot, lazy, ops }: CommitRequest): JsonObject {
+  return { ops, name, namespace, flags, snapshot, lazy };
 }

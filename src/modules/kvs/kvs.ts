@@ -4,7 +4,7 @@
 //   kvs.lookup         { key, flags, namespace | rootdir } → { val }          READDIR 1, READLINK 2, TREEOBJ 16
 //   kvs.lookup-plus    { the same, rootseq?, skip? } → { val, rootseq, rootref, total? } or { errno: ENOENT, rootseq, rootref }
 //   kvs.commit         { namespace, flags, ops: [{ key, flags, dirent }], snapshot?, lazy? } → { rootref, rootseq }
-//   kvs.fence          { the same, name, nprocs } → { rootref, rootseq }
+//   kvs.fence          { the same, name, nprocs } → { rootref, rootseq }      ECONNABORTED when one that waits goes away
 //   kvs.getroot        { namespace } → { owner, rootseq, rootref, flags, namespace }
 //   kvs.wait-version   { namespace, rootseq } → { rootseq, rootref }
 //   kvs.namespace-create { namespace, rootref, owner, flags }, kvs.namespace-remove { namespace }, kvs.namespace-list   (rank 0)
@@ -22,7 +22,7 @@
 // Arguments: transaction-merge=0|1 initial-rootref=BLOBREF
 import type { Flux } from "../../client/flux.ts";
 import { defineModule, type ModuleContext, type ModuleHooks } from "../../client/module.ts";
-import type { Request } from "../../client/request.ts";
+import { DEFERRED, type Request } from "../../client/request.ts";
 import { allowUser, type Answer, type Methods } from "../../client/service.ts";
 import { type Blobref, blobrefToHash, type HashName, isBlobref } from "../../formats/blobref.ts";
 import type { JsonObject } from "../../formats/json.ts";
@@ -156,7 +156,16 @@ function leaderMethods(leader: Leader, context: ModuleContext, checkpointer: Che
     },
     relayfence: (req) => {
       const { name, nprocs } = req.unpack({ name: str, nprocs: uint });
-      return leader.fence(commitRequest(req, name), nprocs).then(({ rootref, rootseq }) => ({ rootref, rootseq }));
+      req.requireStreaming();
+      const fenced = leader.fence(commitRequest(req, name), nprocs, (gone) => req.onCancel(gone));
+      fenced.then(
+        ({ rootref, rootseq }) => {
+          req.respond({ rootref, rootseq });
+          req.finish();
+        },
+        (err: unknown) => req.fail(err),
+      );
+      return DEFERRED;
     },
     pin: (req) => leader.pin(req.unpack({ namespace: str }).namespace),
     sync: () => checkpointer.save(),
@@ -239,7 +248,10 @@ class Kvs {
 
   async #fence(req: Request): Promise<JsonObject> {
     const { name, nprocs } = req.unpack({ name: str, nprocs: uint });
-    return this.#transaction(req, name, (request) => this.#namespaces.fence(request, nprocs));
+    return this.#transaction(req, name, (request) => {
+      if (!req.isOpen) throw new FluxError(errno.ECONNABORTED); // Gone already: nobody would ever take it out of the fence.
+      return this.#namespaces.fence(request, nprocs, (gone) => req.onCancel(gone));
+    });
   }
 
   async #transaction(

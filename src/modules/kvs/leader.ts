@@ -17,7 +17,7 @@ import type { Clock, Timer } from "../../os/clock.ts";
 import { blobRecord, copyDir, type Dir, dirText, emptyDir, seal } from "./dir.ts";
 import type { DirCache } from "./dir-cache.ts";
 import { Fences } from "./fence.ts";
-import { type CommitRequest, type CommitResult, type NamespaceRoot, type Namespaces, NO_MERGE, PRIMARY, SYNC } from "./namespaces.ts";
+import { type CommitRequest, type CommitResult, type Leaving, type NamespaceRoot, type Namespaces, NO_MERGE, PRIMARY, SYNC } from "./namespaces.ts";
 import { applyOperations, type TransactionContext } from "./transaction.ts";
 import { VersionWaiters } from "./waiters.ts";
 
@@ -179,8 +179,8 @@ export class Leader implements Namespaces {
     });
   }
 
-  fence(request: CommitRequest, nprocs: number): Promise<CommitResult> {
-    return this.#fences.enter(request, nprocs);
+  fence(request: CommitRequest, nprocs: number, leaving: Leaving): Promise<CommitResult> {
+    return this.#fences.enter(request, nprocs, leaving);
   }
 
   #emptyRoot(): Dir {

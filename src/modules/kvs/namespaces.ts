@@ -45,6 +45,9 @@ export interface CommitResult {
   readonly rootseq: number;
 }
 
+/** Is given what to do when the requester goes away while it waits. */
+export type Leaving = (gone: () => void) => void;
+
 export interface Namespaces {
   /** What is known now. */
   find(namespace: string): NamespaceRoot | undefined;
@@ -53,7 +56,7 @@ export interface Namespaces {
   /** Somebody was given the current root and may come back with it: it must stay readable. */
   pin(namespace: string): void;
   commit(request: CommitRequest): Promise<CommitResult>;
-  fence(request: CommitRequest, nprocs: number): Promise<CommitResult>;
+  fence(request: CommitRequest, nprocs: number, leaving: Leaving): Promise<CommitResult>;
   /** Stops or resumes following events (a hook for tests; it does nothing on rank 0). */
   pause(namespace: string, paused: boolean): void;
   list(): NamespaceRoot[];

@@ -280,6 +280,27 @@ describe("several ranks", () => {
     expect(await kvsGetText(h, "g")).toBe("1");
   });
 
+  for (const rank of [0, 2]) {
+    test(`a process on rank ${rank} that goes away fails its fence, and has no part in the next`, async () => {
+      const h = await open({ size: 3 });
+      const leaver = store?.open(rank) as Flux;
+      await kvsGetroot(leaver); // Its rank knows the namespace.
+      const waiting = errnoOf(kvsFence(h, "f", 3, [put("kept", "1")]));
+      await h.rpc("kvs.ping");
+      kvsFence(leaver, "f", 3, [put("gone", "1")]).catch(() => undefined);
+      await leaver.rpc("kvs.ping");
+      leaver.close();
+      expect(await waiting).toBe(errno.ECONNABORTED);
+      let done = false;
+      const first = kvsFence(h, "f", 2, [put("a", "1")]).then(() => (done = true));
+      await h.rpc("kvs.ping");
+      expect(done).toBe(false);
+      await kvsFence(store?.open(1) as Flux, "f", 2, [put("b", "1")]);
+      await first;
+      expect((await kvsDir(h, "."))["gone"]).toBeUndefined();
+    });
+  }
+
   test("namespaces come and go on all ranks", async () => {
     const h = await open({ size: 7 });
     const h6 = store?.open(6) as Flux;
