@@ -1,17 +1,17 @@
 // Module barrier: processes that meet. A barrier has a name and a number of processes; each of them enters it and is
 // answered when all have.
 //
-//   barrier.enter { name, nprocs, count?, internal? }    answered when `nprocs` have entered
+//   barrier.enter { name, nprocs, count?, internal?, from? }    answered when `nprocs` have entered
 //   event barrier.exit { name, errnum }
 //
 // Every rank counts those that enter on it and below it and passes the count up (internal: true) when nothing more
 // came for a moment, or when it is complete; rank 0 publishes the exit when all are there. A client that goes away
-// while it waits fails the barrier for everybody with ECONNABORTED. EINVAL: nprocs differ; EEXIST: a client enters the
-// same barrier twice.
+// while it waits fails the barrier for everybody with ECONNABORTED, a broker that is lost with those who wait there
+// (`from`) with EHOSTUNREACH. EINVAL: nprocs differ; EEXIST: a client enters the same barrier twice.
 import { defineModule } from "../../client/module.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
 import { allowUser } from "../../client/service.ts";
-import { errno, FluxError, toFluxError } from "../../message/errno.ts";
+import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
 import { bool, def, int, str, uint, unpack } from "../../message/unpack.ts";
 import type { Timer } from "../../os/clock.ts";
 
@@ -28,6 +28,8 @@ interface Barrier {
   count: number;
   /** Of these, not passed up yet. */
   unsent: number;
+  /** Ranks right below from which some have entered. */
+  readonly children: Set<number>;
   readonly waiting: Map<string, Request>;
   timer: Timer | undefined;
 }
@@ -36,6 +38,7 @@ export default defineModule({
   name: "barrier",
   async start(h, { clock, rank, owner }) {
     const barriers = new Map<string, Barrier>();
+    let stopped = false;
 
     const exit = (name: string, errnum: number): void => {
       h.publish("barrier.exit", { name, errnum });
@@ -46,7 +49,7 @@ export default defineModule({
       if (barrier === undefined) {
         if (nprocs < 1) throw new FluxError(errno.EINVAL, "a barrier needs at least one process");
         if (barriers.size >= BARRIERS_MAX) throw new FluxError(errno.ENOBUFS, `too many barriers are open (limit ${BARRIERS_MAX})`);
-        barriers.set(name, (barrier = { name, nprocs, owner: userid, count: 0, unsent: 0, waiting: new Map(), timer: undefined }));
+        barriers.set(name, (barrier = { name, nprocs, owner: userid, count: 0, unsent: 0, children: new Set(), waiting: new Map(), timer: undefined }));
       }
       if (barrier.nprocs !== nprocs) throw new FluxError(errno.EINVAL, `barrier ${name} was entered with nprocs ${barrier.nprocs}, not ${nprocs}`);
       return barrier;
@@ -68,7 +71,7 @@ export default defineModule({
       if (barrier.unsent === 0 || barriers.get(barrier.name) !== barrier) return;
       const { name, nprocs, unsent: count } = barrier;
       barrier.unsent = 0;
-      h.rpc("barrier.enter", { name, nprocs, count, owner: barrier.owner, internal: true }, { upstreamOf: rank }).catch((err: unknown) => {
+      h.rpc("barrier.enter", { name, nprocs, count, owner: barrier.owner, internal: true, from: rank }, { upstreamOf: rank }).catch((err: unknown) => {
         end(name, toFluxError(err).errno, toFluxError(err).message);
       });
     };
@@ -84,24 +87,35 @@ export default defineModule({
       }
     };
 
+    /** Who waits below a broker that is gone will not come again. */
+    const watchOverlay = async (): Promise<void> => {
+      for await (const event of h.stream("overlay.monitor", {}, { nodeid: rank })) {
+        const { rank: child, status } = unpack(event, { rank: uint, status: str });
+        if (status !== "lost" && status !== "offline") continue;
+        for (const { name, children } of barriers.values()) if (children.has(child)) exit(name, errno.EHOSTUNREACH);
+      }
+    };
+
     await h.subscribe("barrier.exit", ({ payload }) => {
       const { name, errnum } = unpack(payload, { name: str, errnum: int });
       end(name, errnum);
     });
     await h.serve("barrier", {
       enter: allowUser((req) => {
-        const { name, nprocs, count, internal, owner: forUser } = req.unpack({
+        const { name, nprocs, count, internal, owner: forUser, from } = req.unpack({
           name: str,
           nprocs: int,
           count: def(uint, 1),
           internal: def(bool, false),
           owner: def(int, owner),
+          from: def(uint, rank),
         });
         if (internal) {
           // From the rank below; its answer only says that it was counted.
           if (!req.isOwner) throw new FluxError(errno.EPERM);
           const barrier = get(name, nprocs, forUser);
           if (barrier.owner !== forUser) throw new FluxError(errno.EPERM);
+          barrier.children.add(from);
           add(barrier, count);
           return undefined;
         }
@@ -118,9 +132,14 @@ export default defineModule({
         return DEFERRED;
       }),
     });
+    watchOverlay().catch((err: unknown) => {
+      // Without an overlay there is nobody to lose; and in the end it goes before us.
+      if (!stopped && !isErrno(err, errno.ENOSYS)) h.log(3, `overlay.monitor: ${toFluxError(err).message}`);
+    });
     return {
       stats: () => ({ barriers: barriers.size }),
       stop() {
+        stopped = true;
         for (const name of [...barriers.keys()]) end(name, errno.ENOSYS);
       },
     };

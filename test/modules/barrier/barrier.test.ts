@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import barrier from "../../../src/modules/barrier/barrier.ts";
 import type { Flux } from "../../../src/client/flux.ts";
+import { DEFERRED, type Request } from "../../../src/client/request.ts";
 import { type Cluster, startCluster } from "../../support/cluster.ts";
 import { errnoOf, errno } from "../kvs/support.ts";
 
@@ -50,6 +51,34 @@ test("a client that goes away fails the barrier for everybody", async () => {
   expect(await b4).toBe(errno.ECONNABORTED);
   await enter(third, 3);
   expect(await Promise.all(stays)).toEqual([undefined, undefined]);
+});
+
+test("a broker that is lost with some who wait there fails their barriers, and no others", async () => {
+  cluster = await startCluster({ size: 7 });
+  const tree = cluster;
+  const monitored = Promise.withResolvers<Request>();
+  await tree.open(1).serve("overlay", {
+    monitor(req) {
+      monitored.resolve(req);
+      return DEFERRED;
+    },
+  });
+  for (const { host } of tree.brokers) await host.load(barrier);
+  const monitor = await monitored.promise;
+  const waiting = async (name: string, ...ranks: number[]): Promise<(number | undefined)[]> => Promise.all(ranks.map((rank) => errnoOf(enter(tree.open(rank), 3, name))));
+  const lost = waiting("lost", 3, 0); // Rank 3 is below rank 1.
+  const others = waiting("others", 4, 5);
+  const counted = async (rank: number, count: number): Promise<void> => {
+    while (Number((await tree.open(rank).rpc("barrier.stats-get", {}, { nodeid: rank }))["barriers"]) < count) await Bun.sleep(1);
+  };
+  await counted(1, 2);
+  await counted(0, 2);
+  monitor.respond({ rank: 3, status: "lost", torpid: false });
+  expect(await lost).toEqual([errno.EHOSTUNREACH, errno.EHOSTUNREACH]);
+  await enter(tree.open(0), 3, "others");
+  expect(await others).toEqual([undefined, undefined]);
+  // The name begins anew.
+  expect(await waiting("lost", 0, 2, 5)).toEqual([undefined, undefined, undefined]);
 });
 
 test("wrong use", async () => {
