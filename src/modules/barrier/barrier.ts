@@ -1,16 +1,19 @@
 // Module barrier: processes that meet. A barrier has a name and a number of processes; each of them enters it and is
 // answered when all have.
 //
-//   barrier.enter { name, nprocs, count?, internal?, from? }    answered when `nprocs` have entered
+//   barrier.enter { name, nprocs, count?, internal?, from?, after? }    answered when `nprocs` have entered
 //   event barrier.exit { name, errnum }
 //
 // Every rank counts those that enter on it and below it and passes the count up (internal: true) when nothing more
 // came for a moment, or when it is complete; rank 0 publishes the exit when all are there. A client that goes away
 // while it waits fails the barrier for everybody with ECONNABORTED, a broker that is lost with those who wait there
-// (`from`) with EHOSTUNREACH. EINVAL: nprocs differ; EEXIST: a client enters the same barrier twice.
+// (`from`) with EHOSTUNREACH. A count from before the last exit of the barrier, of which the rank below had not heard
+// (`after`: the number of the last that it had), is refused by the number of that exit.
+// EINVAL: nprocs differ; EEXIST: a client enters the same barrier twice.
 import { defineModule } from "../../client/module.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
 import { allowUser } from "../../client/service.ts";
+import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
 import { bool, def, int, str, uint, unpack } from "../../message/unpack.ts";
 import type { Timer } from "../../os/clock.ts";
@@ -38,6 +41,9 @@ export default defineModule({
   name: "barrier",
   async start(h, { clock, rank, owner }) {
     const barriers = new Map<string, Barrier>();
+    /** Barrier → number of the event of its last exit, the latest last. */
+    const exits = new Map<string, number>();
+    let lastExit = 0;
     let stopped = false;
 
     const exit = (name: string, errnum: number): void => {
@@ -62,6 +68,10 @@ export default defineModule({
         else if (barrier.count === barrier.nprocs) exit(barrier.name, 0);
         return;
       }
+      passUp(barrier, count);
+    };
+
+    const passUp = (barrier: Barrier, count: number): void => {
       barrier.unsent += count;
       barrier.timer ??= clock.setTimer(COLLECT_MS, () => sendUp(barrier));
     };
@@ -71,7 +81,14 @@ export default defineModule({
       if (barrier.unsent === 0 || barriers.get(barrier.name) !== barrier) return;
       const { name, nprocs, unsent: count } = barrier;
       barrier.unsent = 0;
-      h.rpc("barrier.enter", { name, nprocs, count, owner: barrier.owner, internal: true, from: rank }, { upstreamOf: rank }).catch((err: unknown) => {
+      const counted = (answer: JsonObject): void => {
+        const { exit: missed } = unpack(answer, { exit: def(uint, 0) });
+        if (missed === 0) return;
+        // The event comes before this answer, and has ended the barrier, unless it was published before we were here.
+        lastExit = Math.max(lastExit, missed);
+        if (barriers.get(name) === barrier) passUp(barrier, count);
+      };
+      h.rpc("barrier.enter", { name, nprocs, count, owner: barrier.owner, internal: true, from: rank, after: lastExit }, { upstreamOf: rank }).then(counted, (err: unknown) => {
         end(name, toFluxError(err).errno, toFluxError(err).message);
       });
     };
@@ -96,23 +113,34 @@ export default defineModule({
       }
     };
 
-    await h.subscribe("barrier.exit", ({ payload }) => {
+    const noteExit = (name: string, sequence: number): void => {
+      lastExit = sequence;
+      exits.delete(name);
+      exits.set(name, sequence);
+      if (exits.size > BARRIERS_MAX) for (const oldest of exits.keys()) return void exits.delete(oldest);
+    };
+
+    await h.subscribe("barrier.exit", ({ payload, sequence }) => {
       const { name, errnum } = unpack(payload, { name: str, errnum: int });
+      noteExit(name, sequence);
       end(name, errnum);
     });
     await h.serve("barrier", {
       enter: allowUser((req) => {
-        const { name, nprocs, count, internal, owner: forUser, from } = req.unpack({
+        const { name, nprocs, count, internal, owner: forUser, from, after } = req.unpack({
           name: str,
           nprocs: int,
           count: def(uint, 1),
           internal: def(bool, false),
           owner: def(int, owner),
           from: def(uint, rank),
+          after: def(uint, lastExit),
         });
         if (internal) {
           // From the rank below; its answer only says that it was counted.
           if (!req.isOwner) throw new FluxError(errno.EPERM);
+          const lastOfIt = exits.get(name) ?? 0;
+          if (lastOfIt > after) return { exit: lastOfIt };
           const barrier = get(name, nprocs, forUser);
           if (barrier.owner !== forUser) throw new FluxError(errno.EPERM);
           barrier.children.add(from);

@@ -81,6 +81,29 @@ test("a broker that is lost with some who wait there fails their barriers, and n
   expect(await waiting("lost", 0, 2, 5)).toEqual([undefined, undefined, undefined]);
 });
 
+test("a count that was on its way up when the barrier ended is not one of the next", async () => {
+  const open = await start(1);
+  const h = open(0);
+  const counted = { name: "b", nprocs: 2, count: 1, internal: true, from: 1 };
+  const round = async (): Promise<void> => void (await Promise.all([enter(open(0), 2), enter(open(0), 2)]));
+  await round();
+  expect(Number((await h.rpc("barrier.enter", { ...counted, after: 0 }))["exit"])).toBeGreaterThan(0);
+  expect(await h.rpc("barrier.stats-get")).toEqual({ barriers: 0 });
+  await round();
+  await h.rpc("barrier.enter", counted);
+  await enter(open(0), 2);
+});
+
+test("a rank that was not there at the last exit has a part in the next", async () => {
+  const open = await start(3);
+  const round = async (): Promise<void> => void (await Promise.all([enter(open(0), 2), enter(open(1), 2)]));
+  await round();
+  const host = cluster?.brokers[1]?.host;
+  await host?.remove("barrier");
+  await host?.load(barrier);
+  await round();
+});
+
 test("wrong use", async () => {
   const open = await start(1);
   const h = open(0);
