@@ -41,6 +41,8 @@ export function timeCommand(command: string, args: readonly string[], env: NodeJ
 /** An environment in which only `flux` decides which Flux is used: it is the one that its jobs and scripts find. */
 export function cleanEnvironment(flux: string): NodeJS.ProcessEnv {
   const env: NodeJS.ProcessEnv = { PATH: `${dirname(flux)}:${process.env["PATH"]}`, HOME: process.env["HOME"], LANG: "C.UTF-8", TERM: "dumb" };
+  // Without it, bash takes a socket on its stdin for rshd and reads the user's startup files, which may take seconds.
+  env["SHLVL"] = "1";
   if (process.env["TMPDIR"] !== undefined) env["TMPDIR"] = process.env["TMPDIR"];
   return env;
 }

@@ -108,7 +108,7 @@ function buildLibraries() {
 
 function buildExecutable() {
   const sources_ms = Math.max(newest_ms("src"), newest_ms(join("docs", "man")), statSync("package-lock.json").mtimeMs, statSync("package.json").mtimeMs);
-  if (existsSync(executable) && statSync(executable).mtimeMs >= sources_ms) return;
+  if (existsSync(executable) && statSync(executable).mtimeMs >= sources_ms) return console.error("setup: dist/flux is up to date");
   console.error("setup: building dist/flux");
   mkdirSync("dist", { recursive: true });
   // Without --splitting each command would pay at its start for what all the others import from the runtime: 7 ms.

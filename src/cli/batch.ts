@@ -10,7 +10,8 @@ import { fileErrorText } from "./file-error.ts";
 import { parseWords } from "./getopt.ts";
 import { BATCH_OPTIONS, instanceJobspec } from "./instance-options.ts";
 import { showJobId } from "./job-id.ts";
-import { print } from "./output.ts";
+import { isTerminal } from "../os/terminal.ts";
+import { print, printError } from "./output.ts";
 import { stdinRanks, submissionTerms, submitJobspec, printJobspec } from "./submission.ts";
 import { defaultWords, extendSubmission, pluginLines, pluginOptions, preinit } from "./submission-plugins.ts";
 
@@ -70,6 +71,7 @@ function wrapped(args: readonly string[]): Script {
 
 function readScript(path: string | undefined): Script {
   const name = path ?? "stdin";
+  if (path === undefined && isTerminal(0)) printError("flux-batch: reading the script from stdin; ctrl-D ends it");
   let bytes: Buffer;
   try {
     bytes = readFileSync(path ?? 0);

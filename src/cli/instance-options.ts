@@ -4,7 +4,7 @@ import { homedir } from "node:os";
 import { applyConfValue, isFileName } from "../broker/config.ts";
 import { IdSet } from "../formats/idset.ts";
 import { isJsonObject, type JsonObject } from "../formats/json.ts";
-import { type InstanceOptions, type Jobspec, setShellOption } from "../formats/jobspec.ts";
+import { type InstanceOptions, type Jobspec, setShellOption, SLOTS_MISSING } from "../formats/jobspec.ts";
 import { errno, FluxError } from "../message/errno.ts";
 import { counter, flag, hidden, list, optional, type OptionValues, UsageError, value } from "./command.ts";
 import { integer } from "./options.ts";
@@ -49,7 +49,7 @@ export async function instanceJobspec(
   const nodes = options.nodes ?? (shaped && options.nslots === undefined ? 1 : undefined);
   if (nodes !== undefined && nodes < 1) throw new UsageError("node count must be an integer >= 1 (if set)");
   const nslots = options.nslots || undefined;
-  if (nslots === undefined && nodes === undefined) throw new UsageError("Number of slots to allocate must be specified");
+  if (nslots === undefined && nodes === undefined) throw new UsageError(SLOTS_MISSING);
   const brokerOptions = options.brokerOpts.flatMap((opts) => opts.split(",")).filter((word) => word !== "");
   if (options.dump !== undefined) brokerOptions.push(`-Scontent.dump=${options.dump}`);
   const more = options.addBrokers ?? 0;

@@ -83,7 +83,7 @@ export function parseFilters(words: readonly string[]): { states: number; result
     const name = word.toLowerCase();
     const state = name.length > 2 ? statesByName(name) : undefined;
     const result = name.length > 2 ? resultByName(name) : undefined;
-    if (state === undefined && result === undefined) throw new UsageError(`Invalid filter specified: ${word}`);
+    if (state === undefined && result === undefined) throw new UsageError(`Invalid filter specified: ${word} (states such as pending, running, inactive, results such as completed, failed; see flux help jobs)`);
     states |= state ?? 0;
     results |= result ?? 0;
   }

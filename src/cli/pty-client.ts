@@ -63,7 +63,7 @@ export function attachPty(h: Flux, topic: string, nodeid: number): PtyClient {
         else if (response["type"] === "resize") resize();
         else if (response["type"] === "exit") {
           if (taken) release?.();
-          if (taken) sayGoodbye(response["message"]);
+          if (taken) sayGoodbye(response["message"], detached);
           break;
         }
       }
@@ -72,7 +72,7 @@ export function attachPty(h: Flux, topic: string, nodeid: number): PtyClient {
       if (!(err instanceof FluxError)) throw err;
       const wasOurs = release !== undefined;
       release?.();
-      if (wasOurs) sayGoodbye("remote pty disappeared");
+      if (wasOurs) sayGoodbye("remote pty disappeared", true);
     } finally {
       release?.();
     }
@@ -90,10 +90,13 @@ export function attachPty(h: Flux, topic: string, nodeid: number): PtyClient {
   };
 }
 
-/** On a line of its own, below all that was on the screen, with a cursor that can be seen. */
-function sayGoodbye(message: unknown): void {
+/**
+ * On a line of its own, with a cursor that can be seen. A program that goes on without us may have the whole screen: then below it.
+ * One that has ended has left the cursor where it wants the next line.
+ */
+function sayGoodbye(message: unknown, goesOn: boolean): void {
   const text = `[detached: ${typeof message === "string" ? message : "unknown reason"}]`;
-  write(isTerminal(1) ? `\x1b[999H${text}\x1b[K\x1b[?25h\r\n` : `${text}\n`);
+  write(isTerminal(1) ? `${goesOn ? "\x1b[999H" : "\r"}${text}\x1b[K\x1b[?25h\r\n` : `${text}\n`);
 }
 
 function ownWindow(): JsonObject {

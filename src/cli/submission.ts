@@ -184,7 +184,7 @@ export function timeLimit_s(limit: string): number {
   try {
     return parseDuration(limit);
   } catch {
-    throw new UsageError(`--time-limit=${limit}: invalid Flux standard duration`);
+    throw new UsageError(`--time-limit=${limit}: invalid Flux standard duration: give minutes, or a number with s, m, h or d, such as 90s or 1.5h`);
   }
 }
 

@@ -515,10 +515,13 @@ export interface InstanceOptions extends JobspecSettings {
   readonly config?: JsonObject | undefined;
 }
 
+/** For people who ask for an instance of no size. */
+export const SLOTS_MISSING = "Number of slots to allocate must be specified: by -n or -N, for a script also in a line such as #flux: -N1";
+
 /** Jobspec of `flux alloc` and `flux batch`: a nested instance, one broker a node, that runs a command. Throws FormatError. */
 export function jobspecForInstance(options: InstanceOptions): Jobspec {
   const { nslots, nodes, coresPerSlot, gpusPerSlot, config } = options;
-  if (nslots === undefined && nodes === undefined) throw optionError("Number of slots to allocate must be specified");
+  if (nslots === undefined && nodes === undefined) throw optionError(SLOTS_MISSING);
   const brokerOptions = [...(options.brokerOptions ?? []), ...(config === undefined ? [] : ["-c{{tmpdir}}/conf.json"])];
   // A program whose name looks like an option is none of the broker's.
   const mark = options.isMarked === true || options.command[0]?.startsWith("-") === true ? ["--"] : [];

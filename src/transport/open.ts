@@ -1,6 +1,6 @@
 // openLink: the link that a URI names (local:///path/to/socket, ssh://host/path/to/socket). Default: $FLUX_URI, then the system instance.
 import type { Link } from "./link.ts";
-import { errno, FluxError } from "../message/errno.ts";
+import { errno, FluxError, isErrno, toFluxError } from "../message/errno.ts";
 import { writeStderr } from "../os/stderr.ts";
 import { withMockUser } from "./mock-user.ts";
 import { withTrace } from "./trace.ts";
@@ -10,7 +10,20 @@ import { connectUnix } from "./unix.ts";
 const SYSTEM_URI = "local:///run/flux/local";
 
 /** Throws FluxError with a text that says what is wrong with the URI or its broker. */
-export async function openLink(uri: string = process.env["FLUX_URI"] ?? SYSTEM_URI): Promise<Link> {
+export async function openLink(uri: string | undefined = process.env["FLUX_URI"]): Promise<Link> {
+  return uri === undefined ? openSystemLink() : openNamedLink(uri);
+}
+
+async function openSystemLink(): Promise<Link> {
+  try {
+    return await openNamedLink(SYSTEM_URI);
+  } catch (err) {
+    if (!isErrno(err, errno.ENOENT)) throw err;
+    throw new FluxError(errno.ENOENT, `${toFluxError(err).message}: this is no Flux instance, 'flux start' starts one`);
+  }
+}
+
+async function openNamedLink(uri: string): Promise<Link> {
   const match = /^([a-z]+):\/\/([^?]*)/.exec(uri);
   if (match === null) throw new FluxError(errno.EINVAL, `malformed URI '${uri}': expected local:///path/to/socket`);
   const [, scheme, path = ""] = match;

@@ -1,6 +1,6 @@
 // The commands against a real instance of two brokers: what people type, and what they see.
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -241,6 +241,9 @@ test("env, version and the rest", async () => {
 test("a broker that isn't there, and options that aren't", async () => {
   const nowhere = { FLUX_URI: "local:///nowhere/local-0" };
   expect(await collect(start(["kvs", "get", "x"], "", nowhere))).toEqual(failed("flux-kvs: Unable to connect to Flux: broker socket /nowhere/local-0 was not found"));
+  const { FLUX_URI: _, ...outside } = process.env;
+  const alone = Bun.spawnSync([...FLUX, "getattr", "rank"], { env: outside }).stderr.toString();
+  if (!existsSync("/run/flux/local")) expect(alone).toBe("flux-getattr: Unable to connect to Flux: broker socket /run/flux/local was not found: this is no Flux instance, 'flux start' starts one\n");
   expect(await flux("kvs", "get", "--bad", "x")).toEqual(failed("flux-kvs get: unrecognized option '--bad'\nTry `flux-kvs get --help' for more information."));
   expect(await flux("ping", "-c", "x", "0")).toMatchObject({ code: 1, err: expect.stringContaining("invalid value 'x' for --count") });
 });

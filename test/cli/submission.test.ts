@@ -26,7 +26,7 @@ const plain = ["--env-remove=*", "--rlimit=-*", "--cwd=/tmp"];
 
 describe("what is wrong with an option names it", () => {
   test.each<[string[], string]>([
-    [["-t", "3y"], "--time-limit=3y: invalid Flux standard duration"],
+    [["-t", "3y"], "--time-limit=3y: invalid Flux standard duration: give minutes, or a number with s, m, h or d, such as 90s or 1.5h"],
     [["--signal=@3y"], "--signal=@3y: invalid Flux standard duration"],
     [["--signal=SIG"], "--signal=SIG: signal 'SIG' is invalid"],
     [["--signal=-1"], "--signal=-1: signal must be > 0"],

@@ -71,7 +71,7 @@ describe("flux alloc", () => {
   });
 
   test("wrong use", async () => {
-    expect(await flux("alloc", "true")).toEqual({ stdout: "", stderr: "flux-alloc: ERROR: Number of slots to allocate must be specified\n", code: 1 });
+    expect(await flux("alloc", "true")).toEqual({ stdout: "", stderr: "flux-alloc: ERROR: Number of slots to allocate must be specified: by -n or -N, for a script also in a line such as #flux: -N1\n", code: 1 });
     expect((await flux("alloc", "-n1", "/nonexistent/program")).code).toBe(127);
     const failing = await flux("alloc", "--bg", "-n1", "--broker-opts=-Sbroker.rc1_path=false");
     expect([failing.stdout, failing.code]).toEqual(["", 1]);
