@@ -178,7 +178,8 @@ describe("failures to start", () => {
     failure(() => spawnProcess({ argv: ["/bin/true", "x".repeat(200_000)], stdin: "pipe", stdout: "pipe", extraFds: [{}] }));
     const before = descriptors();
     for (let i = 0; i < 20; i++) failure(() => spawnProcess({ argv: ["/bin/true", "x".repeat(200_000)], stdin: "pipe", stdout: "pipe", extraFds: [{}] }));
-    expect(descriptors()).toBe(before);
+    // What a test before left may go meanwhile.
+    expect(descriptors()).toBeLessThanOrEqual(before);
   });
 });
 
@@ -250,7 +251,8 @@ describe("extra descriptors", () => {
       expect(text.length).toBe(10 + 100000);
       expect(text.startsWith("got hello\n")).toBe(true);
     }
-    expect(descriptors()).toBe(before);
+    // What a test before left may go meanwhile.
+    expect(descriptors()).toBeLessThanOrEqual(before);
   });
 });
 
@@ -266,5 +268,5 @@ test("four hundred, four at a time, leave no descriptor", async () => {
   await runForStatus(["/bin/true"]);
   const before = descriptors();
   await Promise.all([runHundred(), runHundred(), runHundred(), runHundred()]);
-  expect(descriptors()).toBe(before);
+  expect(descriptors()).toBeLessThanOrEqual(before);
 });
