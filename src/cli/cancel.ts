@@ -6,10 +6,9 @@ import { FluxError } from "../message/errno.ts";
 import { int, unpack } from "../message/unpack.ts";
 import { defineCommand, flag, type OptionValues, text, UsageError } from "./command.ts";
 import { withFlux } from "./connect.ts";
-import { showJobId } from "./job-id.ts";
+import { argparseJobId, showJobId } from "./job-id.ts";
 import { parseUser } from "./job-list.ts";
 import { parseStates } from "./job/info.ts";
-import { jobIdArgument } from "./job-argument.ts";
 import { writeError } from "./output.ts";
 
 const OPTIONS = {
@@ -33,7 +32,7 @@ Examples:
   flux cancel --all --states=pending`,
   options: OPTIONS,
   async run({ options, args }) {
-    const ids = args.map((word) => jobIdArgument(word, "cancel", "[OPTIONS] [JOBID...]", "JOBID..."));
+    const ids = args.map((word) => argparseJobId(word, "cancel", "[OPTIONS] [JOBID...]", "JOBID..."));
     const selected = options.all || options.user !== undefined || options.states !== undefined;
     if (ids.length > 0 && selected) throw new UsageError("Do not specify a list of jobids with --all,--user,--states options");
     if (ids.length === 0 && !selected) throw new UsageError("No target jobs were provided");

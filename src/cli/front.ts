@@ -1,7 +1,6 @@
 // The options of `flux` itself, before the name of a command: which instance the command speaks to.
 import { printError } from "./output.ts";
 import { Flux } from "../client/flux.ts";
-import { errno, isErrno } from "../message/errno.ts";
 import { counter, flag, UsageError } from "./command.ts";
 import { GetoptError, parseWords } from "./getopt.ts";
 
@@ -39,7 +38,7 @@ async function climb(levels: number | "root"): Promise<void> {
   for (let left = levels === "root" ? Infinity : levels; left > 0; left--) {
     const h = await Flux.open();
     try {
-      const [uri, namespace] = await Promise.all([attribute(h, "parent-uri"), attribute(h, "parent-kvs-namespace")]);
+      const [uri, namespace] = await Promise.all([h.optionalAttr("parent-uri"), h.optionalAttr("parent-kvs-namespace")]);
       if (uri === undefined) return;
       process.env["FLUX_URI"] = uri;
       if (namespace === undefined) delete process.env["FLUX_KVS_NAMESPACE"];
@@ -47,14 +46,5 @@ async function climb(levels: number | "root"): Promise<void> {
     } finally {
       h.close();
     }
-  }
-}
-
-async function attribute(h: Flux, name: string): Promise<string | undefined> {
-  try {
-    return await h.attr(name);
-  } catch (err) {
-    if (isErrno(err, errno.ENOENT)) return undefined;
-    throw err;
   }
 }

@@ -6,11 +6,10 @@ import { decodeJsonObject, type Json } from "../formats/json.ts";
 import type { OutputFormat } from "../formats/outputformat.ts";
 import { defineCommand, flag, hidden, list, optional, type OptionValues, text, UsageError, value } from "./command.ts";
 import { withFlux } from "./connect.ts";
-import { showJobId } from "./job-id.ts";
+import { argparseJobId, showJobId } from "./job-id.ts";
 import { findJobs, includeConstraint, type JobQuery, jobStats, listJobs, parseFilters, parseUser } from "./job-list.ts";
 import { attributesOf, jobJson, type JobRow, JOB_FIELDS, jobUri, toJobRow } from "./job-row.ts";
 import { integer } from "./options.ts";
-import { jobIdArgument } from "./job-argument.ts";
 import { print, wantsColor, windowWidth, writeError } from "./output.ts";
 import { JOB_FORMATS } from "./job-formats.ts";
 import { chooseFormat } from "./named-formats.ts";
@@ -62,7 +61,7 @@ Examples:
   options: OPTIONS,
   async run({ options, args }) {
     if (options.json && (options.stats || options.statsOnly)) throw new UsageError("--json incompatible with --stats or --stats-only");
-    const ids = args.map((word) => jobIdArgument(word, "jobs", "[OPTIONS...] [JOBID ...]"));
+    const ids = args.map((word) => argparseJobId(word, "jobs", "[OPTIONS...] [JOBID ...]"));
     if (ids.length > 0 && hasFilters(options) && !options.recursive) warn("Filtering options ignored with jobid list");
     const format = await tableFormat(options);
     if (format === undefined) return 0;

@@ -12,7 +12,7 @@ import { openInstance } from "./instance-uri.ts";
 import { findJobs, type JobQuery, listJobs, parseFilters } from "./job-list.ts";
 import { attributesOf, JOB_FIELDS, type JobRow, jobUri, toJobRow } from "./job-row.ts";
 import { integer } from "./options.ts";
-import { jobIdArgument } from "./job-argument.ts";
+import { argparseJobId } from "./job-id.ts";
 import { print, printError, windowWidth } from "./output.ts";
 import { parseTable } from "./table.ts";
 import { isTerminal } from "../os/terminal.ts";
@@ -73,7 +73,7 @@ Examples:
     if (args.length > 0 && filtered) printError("flux-pstree: WARNING: filtering options ignored with jobid list");
     const view = viewOf(options);
     const skipRoot = options.skipRoot === undefined ? view.details !== undefined || args.length > 0 : yes(options.skipRoot);
-    const asked = args.map((word) => ({ word, id: jobIdArgument(word, "pstree", "[OPTIONS...] [JOBID ...]") }));
+    const asked = args.map((word) => ({ word, id: argparseJobId(word, "pstree", "[OPTIONS...] [JOBID ...]") }));
     return withFlux(async (h) => {
       const root = skipRoot ? { label: ".", prefix: "", copies: 1, children: [] } : nodeOf(await enclosingJob(h), view, true);
       root.children = await childrenOf(h, view, options, asked, skipRoot, 0);
@@ -210,19 +210,21 @@ function combined(nodes: readonly TreeNode[]): TreeNode[] {
 
 /** This instance as a job: as its parent lists it, or made up where there is none. */
 async function enclosingJob(h: Flux): Promise<JobRow> {
-  const attr = (name: string): Promise<string | undefined> => h.attr(name).catch(() => undefined);
-  const [jobid, parent] = await Promise.all([attr("jobid"), attr("parent-uri")]);
+  const [jobid, parent] = await Promise.all([h.optionalAttr("jobid"), h.optionalAttr("parent-uri")]);
   if (jobid !== undefined && parent !== undefined) {
     try {
       const outer = await Flux.open(parent);
-      const [row] = await findJobs(outer, [parseJobId(jobid)], ["all"], () => {});
-      outer.close();
-      if (row !== undefined) return row;
+      try {
+        const [row] = await findJobs(outer, [parseJobId(jobid)], ["all"], () => {});
+        if (row !== undefined) return row;
+      } finally {
+        outer.close();
+      }
     } catch (err) {
       if (!(err instanceof FluxError)) throw err; // A parent that doesn't answer: then without it.
     }
   }
-  const [size, owner, hosts, start] = await Promise.all([h.attr("size"), h.attr("security.owner"), h.attr("hostlist"), attr("broker.starttime")]);
+  const [size, owner, hosts, start] = await Promise.all([h.attr("size"), h.attr("security.owner"), h.attr("hostlist"), h.optionalAttr("broker.starttime")]);
   const info: JsonObject = {
     id: NO_JOB,
     userid: Number(owner),

@@ -3,6 +3,7 @@
 import { createInterface } from "node:readline";
 import { Flux } from "../client/flux.ts";
 import { kvsGetroot } from "../client/kvs.ts";
+import { lastingDirectory } from "../client/statedir.ts";
 import { isJsonObject, type JsonObject } from "../formats/json.ts";
 import { errno, FluxError, isErrno, toFluxError } from "../message/errno.ts";
 import { str, unpack } from "../message/unpack.ts";
@@ -80,7 +81,7 @@ async function follow(h: Flux, loglevel: number): Promise<void> {
 
 async function configureDump(h: Flux, options: ShutdownOptions): Promise<void> {
   if (options.gc && (options.skipGc || options.dump !== undefined)) throw new UsageError("--gc is incompatible with --skip-gc or --dump");
-  const before = await attribute(h, "content.dump");
+  const before = await h.optionalAttr("content.dump");
   if (options.skipGc) {
     if (before !== undefined) await explain("rmattr content.dump", h.rpc("attr.rm", { name: "content.dump" }), true);
     return;
@@ -92,17 +93,7 @@ async function configureDump(h: Flux, options: ShutdownOptions): Promise<void> {
 }
 
 async function dumpDirectory(h: Flux): Promise<string> {
-  const stays = ((await attribute(h, "statedir-cleanup")) ?? "0") === "0";
-  return `${(stays ? await attribute(h, "statedir") : undefined) ?? "."}/dump/`;
-}
-
-async function attribute(h: Flux, name: string): Promise<string | undefined> {
-  try {
-    return unpack(await h.rpc("attr.get", { name }), { value: str }).value;
-  } catch (err) {
-    if (isErrno(err, errno.ENOENT)) return undefined;
-    throw err;
-  }
+  return `${(await lastingDirectory(h)) ?? "."}/dump/`;
 }
 
 /** True when the KVS has changed more often than [kvs] gc-threshold, and the user agrees. */

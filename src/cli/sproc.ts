@@ -62,7 +62,8 @@ const kill = defineCommand({
     const signum = signalOf(signal);
     return withFlux(async (h) => {
       // Asked for before the signal, or a process that isn't waitable would be gone unnoticed.
-      const end = options.wait ? settled(endOfSubprocess(h, name, options)) : undefined;
+      const end = options.wait ? endOfSubprocess(h, name, options) : undefined;
+      end?.catch(() => undefined); // looked at below
       try {
         await killSubprocess(h, name, signum, options);
       } catch (err) {
@@ -71,7 +72,7 @@ const kill = defineCommand({
         // It may have ended before the signal came.
         if (end === undefined || !isErrno(err, errno.ESRCH)) return 1;
       }
-      return end === undefined ? 0 : shellExitCode((await explain("kill: wait failed", unsettled(end), true)).status);
+      return end === undefined ? 0 : shellExitCode((await explain("kill: wait failed", end, true)).status);
     });
   },
 });
@@ -96,17 +97,6 @@ const wait = defineCommand({
 function printIo(io: SubprocessEnd["output"][number]): void {
   const { stream, data } = decodeIo(io);
   if (data !== undefined) (stream === "stdout" ? write : writeError)(data);
-}
-
-/** What becomes of it, so that a failure may be looked at later. */
-function settled<T>(promise: Promise<T>): Promise<PromiseSettledResult<T>> {
-  return Promise.allSettled([promise]).then(([result]) => result);
-}
-
-async function unsettled<T>(promise: Promise<PromiseSettledResult<T>>): Promise<T> {
-  const result = await promise;
-  if (result.status === "rejected") throw result.reason;
-  return result.value;
 }
 
 /** A number is a process id, anything else a label. */

@@ -1,7 +1,7 @@
 // flux uri: print where an instance is.
 import { Flux } from "../client/flux.ts";
 import { localUri, parseUri } from "../formats/uri.ts";
-import { defineCommand, flag, requireArguments, UsageError } from "./command.ts";
+import { defineCommand, exactArguments, flag, UsageError } from "./command.ts";
 import { asRemote, resolveInstance, SCHEMES } from "./instance-uri.ts";
 import { print } from "./output.ts";
 
@@ -25,9 +25,7 @@ Examples:
     wait: flag("--wait", "wait for an instance that is starting"),
   },
   async run({ options, args }) {
-    const [target] = args;
-    requireArguments(target === undefined ? ["TARGET"] : [], "flux uri", "[OPTIONS...] TARGET");
-    if (target === undefined || args.length > 1) throw new UsageError(`unrecognized arguments: ${args.slice(1).join(" ")}`, 2);
+    const [target] = exactArguments(args, ["TARGET"], "flux uri", "[OPTIONS...] TARGET");
     const uri = await resolveInstance(target, () => Flux.open(), { wait: options.wait });
     print(shownUri(uri, options.remote, options.local || process.env["FLUX_URI_RESOLVE_LOCAL"] !== undefined));
     return 0;

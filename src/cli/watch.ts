@@ -6,7 +6,7 @@ import { createTerminalSink } from "./job-output.ts";
 import { createJobWatcher } from "./job-watcher.ts";
 import { parseMoment } from "./moment.ts";
 import { integer } from "./options.ts";
-import { jobIdArgument } from "./job-argument.ts";
+import { argparseJobId } from "./job-id.ts";
 import { writeError } from "./output.ts";
 import { barWanted, startJobsBar } from "./progress.ts";
 
@@ -30,7 +30,7 @@ export default defineCommand({
     verbose: counter("-v, --verbose", "say how jobs end; twice: show events"),
   },
   async run({ options, args }) {
-    const ids = args.map((word) => jobIdArgument(word, "watch", "[OPTIONS] [JOBID ...]"));
+    const ids = args.map((word) => argparseJobId(word, "watch", "[OPTIONS] [JOBID ...]"));
     const since_s = options.since === undefined ? undefined : parseMoment(options.since);
     const words = [...options.filter];
     if (options.active) words.push("pending,running");

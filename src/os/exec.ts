@@ -9,11 +9,9 @@ import { launchNofile, withSoftLimits } from "./limits.ts";
 import { prepareProgram } from "./spawn.ts";
 
 const SHELL = "/bin/sh";
-/** Not among node's constants. */
-const SIGXFSZ = 25;
 const SIG_DFL = 0n;
 /** Programs expect to be ended by them. */
-const IGNORED_BY_RUNTIME = [constants.signals.SIGPIPE, SIGXFSZ];
+const IGNORED_BY_RUNTIME = [constants.signals.SIGPIPE, constants.signals.SIGXFSZ];
 
 /**
  * Runs a program in the place of this one; what isn't written by now is lost. Returns only by throwing FluxError as spawnProcess

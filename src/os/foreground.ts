@@ -7,13 +7,12 @@
 import { ptr } from "bun:ffi";
 import { check, libc } from "./libc.ts";
 import { selfCommand } from "./self.ts";
+import { TCSADRAIN, TERMIOS_BYTES } from "./terminal.ts";
 
 const SIGTTOU = 22;
 const SIGTTIN = 21;
 const SIG_DFL = 0;
 const SIG_IGN = 1;
-const TCSADRAIN = 1;
-const TERMIOS_BYTES = 64; // struct termios is 60 bytes
 
 export interface OwnGroup {
   /** The group that the child was born into. */

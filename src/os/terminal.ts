@@ -7,8 +7,10 @@ import { check, libc } from "./libc.ts";
 
 const COLUMNS_DEFAULT = 80;
 const TIOCGWINSZ = 0x5413;
-const TCSADRAIN = 1;
-const TERMIOS_BYTES = 64; // struct termios is 60 bytes
+/** Of tcsetattr(3): when all output has been shown. */
+export const TCSADRAIN = 1;
+/** Room for a struct termios, which has 60. */
+export const TERMIOS_BYTES = 64;
 
 export interface WindowSize {
   columns: number;

@@ -10,7 +10,7 @@ import { NOFILE_VARIABLE, launchNofile } from "../../os/limits.ts";
 import { processesWithEnvironment } from "../../os/process-tree.ts";
 import { selfCommand } from "../../os/self.ts";
 import { describeSignal } from "../../formats/signal.ts";
-import { exitCode, termSignal } from "../../formats/waitstatus.ts";
+import { shellExitCode, termSignal } from "../../formats/waitstatus.ts";
 import { type Child, sendSignal, spawnProcess } from "../../os/spawn.ts";
 import { writeStderr } from "../../os/stderr.ts";
 import { removeDirectory, temporaryRoot } from "../../os/tmpdir.ts";
@@ -211,7 +211,7 @@ class Starter {
   #ended(rank: number, child: Child, status: number): void {
     this.#brokers.delete(rank);
     const signal = termSignal(status);
-    const code = exitCode(status) ?? 128 + (signal ?? 0);
+    const code = shellExitCode(status);
     this.#exitCodes.set(rank, code);
     this.#service?.ended(rank);
     if (signal !== undefined) say(`${rank} (pid ${child.pid}) ${describeSignal(signal)}`);

@@ -24,9 +24,10 @@ import { DEFERRED, type Request } from "../../client/request.ts";
 import { eachRecord } from "../../formats/blob-records.ts";
 import { blobrefToHash, HASH_SIZE_BYTES, type HashName, hashOf } from "../../formats/blobref.ts";
 import type { JsonObject } from "../../formats/json.ts";
-import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
+import { errno, FluxError, toFluxError } from "../../message/errno.ts";
 import { arr, def, bool, int, obj, opt, str, uint } from "../../message/unpack.ts";
 import { hashAttribute, requestedHash } from "../../client/content.ts";
+import { isStateTemporary } from "../../client/statedir.ts";
 import { ContentDatabase, type DatabaseOptions } from "./database.ts";
 import { Durations } from "./durations.ts";
 
@@ -202,19 +203,11 @@ function collectorMethods(db: ContentDatabase, writer: Writer) {
 
 /** Where the file belongs, and whether that directory goes away with the instance. */
 async function stateDirectory(h: Flux): Promise<{ directory: string; temporary: boolean }> {
-  const attr = async (name: string): Promise<string | undefined> => {
-    try {
-      return await h.attr(name);
-    } catch (err) {
-      if (isErrno(err, errno.ENOENT)) return undefined;
-      throw err;
-    }
-  };
-  const statedir = await attr("statedir");
-  if (statedir !== undefined && statedir !== "") return { directory: statedir, temporary: (await attr("statedir-cleanup")) === "1" };
-  const rundir = await attr("rundir");
+  const statedir = await h.optionalAttr("statedir");
+  if (statedir !== undefined && statedir !== "") return { directory: statedir, temporary: await isStateTemporary(h) };
+  const rundir = await h.optionalAttr("rundir");
   if (rundir === undefined || rundir === "") throw new FluxError(errno.ENOENT, "neither statedir nor rundir is set");
-  return { directory: rundir, temporary: (await attr("rundir-cleanup")) !== "0" };
+  return { directory: rundir, temporary: (await h.optionalAttr("rundir-cleanup")) !== "0" };
 }
 
 /** A database that goes away with its directory needs no protection against crashes. */

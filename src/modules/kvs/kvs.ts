@@ -24,6 +24,7 @@ import type { Flux } from "../../client/flux.ts";
 import { defineModule, type ModuleContext, type ModuleHooks } from "../../client/module.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
 import { allowUser, type Answer, type Methods } from "../../client/service.ts";
+import { isStateTemporary } from "../../client/statedir.ts";
 import { type Blobref, blobrefToHash, type HashName, isBlobref } from "../../formats/blobref.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
@@ -74,7 +75,7 @@ async function startLeader(
   merge: boolean,
   initialRootref: Blobref | undefined,
 ): Promise<ModuleHooks> {
-  const temporary = await isTemporary(h);
+  const temporary = await isStateTemporary(h);
   const period_ms = (config: JsonObject): number => configuredPeriod_ms(config) ?? (temporary ? TEMPORARY_PERIOD_MS : PERIOD_MS);
   const primary = (): NamespaceRoot => leader.find(PRIMARY) as NamespaceRoot;
   const checkpointer = new Checkpointer(h, context.clock, period_ms(context.config), primary);
@@ -442,11 +443,6 @@ function checkGuestMayWrite(treeobj: Operation["treeobj"]): void {
   const isDir = treeobj.type === "dir";
   if (isDir && Object.keys(treeobj.data).length === 0) return;
   throw new FluxError(errno.EPERM, `guests may not commit ${isDir ? "non-empty " : ""}${treeobj.type} objects`);
-}
-
-/** The state directory goes away with the instance: nobody will come back to a checkpoint. */
-async function isTemporary(h: Flux): Promise<boolean> {
-  return (await h.optionalAttr("statedir-cleanup")) === "1";
 }
 
 function parseArgs(args: readonly string[]): { merge: boolean; initialRootref: Blobref | undefined } {

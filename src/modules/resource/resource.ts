@@ -328,12 +328,7 @@ class Leader {
 
   /** The enclosing instance knows what the job that we are was given, and when that ends. */
   async #askParent(): Promise<void> {
-    const attr = (name: string): Promise<string | undefined> =>
-      this.#h.attr(name).catch((err: unknown) => {
-        if (isErrno(err, errno.ENOENT)) return undefined;
-        throw err;
-      });
-    const [uri, jobid] = await Promise.all([attr("parent-uri"), attr("jobid")]);
+    const [uri, jobid] = await Promise.all([this.#h.optionalAttr("parent-uri"), this.#h.optionalAttr("jobid")]);
     if (uri === undefined || jobid === undefined) return;
     try {
       this.#parent = await Flux.open(uri);
