@@ -177,7 +177,7 @@ class Connection implements ZmtpConnection {
     socket.on("data", (chunk: Buffer) => this.#receive(chunk));
     socket.on("drain", () => this.#outbox.drained());
     socket.on("end", () => this.#peerEnded());
-    socket.on("error", (error: Error) => this.#finish(toFluxError(error, errno.ECONNRESET)));
+    socket.on("error", (error: Error) => this.#socketFailed(toFluxError(error, errno.ECONNRESET)));
     socket.on("close", () => this.#peerEnded());
   }
 
@@ -292,6 +292,12 @@ class Connection implements ZmtpConnection {
     } else if (command.name === "ERROR") {
       this.#finish(new FluxError(errno.ECONNRESET, `${this.peerAddress}: closed by the peer: ${parseError(command.data)}`));
     }
+  }
+
+  /** EPIPE is the peer's end too: a write has met it before we could read it. */
+  #socketFailed(error: FluxError): void {
+    if (error.errno === errno.EPIPE) this.#peerEnded();
+    else this.#finish(error);
   }
 
   /** The peer's end, orderly between messages; after ours it completes the close. */

@@ -1,4 +1,5 @@
 // Ours to ours over real sockets: messages, bounds, closing, refusals, time limits, and peers that send rubbish.
+import { dlopen } from "bun:ffi";
 import { afterAll, afterEach, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { existsSync, fstatSync, statSync, writeFileSync } from "node:fs";
@@ -20,6 +21,8 @@ afterEach(async () => {
 });
 afterAll(() => directory.remove());
 
+const LIBC = dlopen("libc.so.6", { shutdown: { args: ["i32", "i32"], returns: "i32" } });
+const SHUT_RDWR = 2;
 const socketPath = () => `${directory.path}/socket${serial++}`;
 const KINDS: readonly (readonly [string, () => { backend?: BoxBackend; path?: string }])[] = [
   ["NULL ipc", () => ({ path: socketPath() })],
@@ -98,6 +101,17 @@ describe.each(KINDS)("%s", (_name, how) => {
     for (let i = 0; i < 1000; i++) expect(text([(await got.next())[0] ?? new Uint8Array(0)])).toEqual([String(i)]);
     expect(await serverEnd.promise).toBeUndefined();
     expect(await clientEnd.promise).toBeUndefined();
+  });
+
+  test("a peer's end that a write meets first is as orderly as one that was read", async () => {
+    const { server, client } = await pairOf(how());
+    const end = once<Error | undefined>();
+    server.onMessage = () => undefined;
+    server.onClose = end.resolve;
+    // Both in one turn of the event loop, so that nothing can be read in between.
+    expect(LIBC.symbols.shutdown(client.fd, SHUT_RDWR)).toBe(0);
+    server.send([Buffer.from("too late")]);
+    expect(await end.promise).toBeUndefined();
   });
 
   test("destroy tells the peer why", async () => {
