@@ -4,6 +4,7 @@
 // Two eventlogs are watched from the start, the job's and its execution's (guest.exec.eventlog); the shell.init event of the
 // second says that there is output (guest.output) and where stdin goes. Nothing waits for a round trip that it doesn't need.
 import type { Flux } from "../client/flux.ts";
+import { EVENTLOG_WATCH } from "../client/job-info.ts";
 import type { JobId } from "../formats/fluid.ts";
 import { encodeJson, type JsonObject } from "../formats/json.ts";
 import { describeShellStatus, shellExitCode } from "../formats/waitstatus.ts";
@@ -38,8 +39,6 @@ export interface AttachOptions extends StatusLineOptions {
   readonly sink?: OutputSink & { flush(): void };
 }
 
-/** Flag of job-info.eventlog-watch: a response without an event parts old events from new ones. */
-const WATCH_SENTINEL = 2;
 /** Follows the job to its end; resolves to the exit code for our caller. Throws UsageError. */
 export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Promise<number> {
   const sink = options.sink ?? createTerminalSink();
@@ -176,7 +175,7 @@ export async function attachJob(h: Flux, id: JobId, options: AttachOptions): Pro
       for (const old of held.splice(0)) onOutputEvent(old);
     };
     try {
-      for await (const response of watch("guest.output", holding ? WATCH_SENTINEL : 0)) {
+      for await (const response of watch("guest.output", holding ? EVENTLOG_WATCH.SENTINEL : 0)) {
         const event = eventOfResponse(response);
         if (event === undefined) release();
         else if (holding && (event.name === "data" || event.name === "log")) hold(held, event, options.tail ?? 0);

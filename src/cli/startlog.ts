@@ -1,12 +1,13 @@
 // flux startlog: when the instance ran, from the eventlog at the key "admin.eventlog" (events start and finish).
 import type { Flux } from "../client/flux.ts";
+import { KVS, KVS_COMMIT } from "../client/kvs.ts";
 import { type EventlogEntry, formatEventlogEntry, parseEventlog } from "../formats/eventlog.ts";
 import { formatSignificant } from "../formats/fsd.ts";
 import { STARTLOG_KEY, STARTLOG_VERSION } from "../broker/startlog.ts";
 import { FLUX_VERSION } from "../version.ts";
 import { defineCommand, flag, hidden, UsageError } from "./command.ts";
 import { explain, withFlux } from "./connect.ts";
-import { APPEND, commit, lookup, SYNC, valDirent, valueBytes } from "./kvs/request.ts";
+import { commit, lookup, valDirent, valueBytes } from "./kvs/request.ts";
 import { print } from "./output.ts";
 
 export default defineCommand({
@@ -23,7 +24,7 @@ export default defineCommand({
   },
   run: ({ options }) =>
     withFlux(async (h) => {
-      if (options.postStart) return post(h, "start", { version: STARTLOG_VERSION, core_version: FLUX_VERSION }, SYNC);
+      if (options.postStart) return post(h, "start", { version: STARTLOG_VERSION, core_version: FLUX_VERSION }, KVS_COMMIT.SYNC);
       if (options.postFinish) return post(h, "finish", { version: STARTLOG_VERSION }, 0);
       const log = valueBytes(await explain("Error fetching eventlog", lookup(h, STARTLOG_KEY, 0, { namespace: "primary" }), true));
       const { lines, crashed } = startLines(parseEventlog(log.toString()), options.version, Date.now() / 1000);
@@ -35,7 +36,7 @@ export default defineCommand({
 async function post(h: Flux, name: string, context: NonNullable<EventlogEntry["context"]>, flags: number): Promise<number> {
   if ((await h.attr("rank")) !== "0") throw new UsageError("Startlog events may only be posted from rank 0");
   const dirent = valDirent(Buffer.from(formatEventlogEntry({ timestamp: Date.now() / 1000, name, context })));
-  await explain(`Error committing ${name} event`, commit(h, "primary", [{ key: STARTLOG_KEY, flags: APPEND, dirent }], flags), true);
+  await explain(`Error committing ${name} event`, commit(h, "primary", [{ key: STARTLOG_KEY, flags: KVS.APPEND, dirent }], flags), true);
   return 0;
 }
 

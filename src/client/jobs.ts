@@ -1,5 +1,6 @@
 // Jobs, as clients see them: submit, signal, cancel, wait, watch events; names of states and results (RFC 21).
 // A typed face of the services job-ingest, job-manager and job-info.
+import { EVENTLOG_WATCH } from "./job-info.ts";
 import { type EventlogEntry, parseEventlog } from "../formats/eventlog.ts";
 import { type JobId } from "../formats/fluid.ts";
 import { encodeJson, isJsonObject, type Json, type JsonObject } from "../formats/json.ts";
@@ -173,11 +174,9 @@ export interface WatchOptions {
   readonly waitCreate?: boolean;
 }
 
-const WATCH_WAITCREATE = 1;
-
 /** Every entry of a job's eventlog, and new ones as they come, until it is complete. Leaving the loop ends the watch. */
 export async function* watchEventlog(h: Flux, id: JobId, options: WatchOptions = {}): AsyncGenerator<EventlogEntry, void, undefined> {
-  const request = { id, path: options.path ?? "eventlog", flags: options.waitCreate ? WATCH_WAITCREATE : 0 };
+  const request = { id, path: options.path ?? "eventlog", flags: options.waitCreate ? EVENTLOG_WATCH.WAITCREATE : 0 };
   for await (const item of h.stream("job-info.eventlog-watch", request, { cancelTopic: "job-info.eventlog-watch-cancel" })) {
     yield* parseEventlog(unpack(item, { event: str }).event);
   }

@@ -7,12 +7,11 @@
 // has said that it is in the KVS (open()), so that the order holds. What is left at the end is handed over to travel with the shell's last report,
 // so that a short job makes no commit of its own.
 import type { Flux } from "../client/flux.ts";
+import { append } from "../client/kvs.ts";
 import { errno, FluxError, toFluxError } from "../message/errno.ts";
 import type { Clock, Timer } from "../os/clock.ts";
 import type { GuestKey } from "./protocol.ts";
 
-/** FLUX_KVS_APPEND, in an operation of kvs.commit. */
-const KVS_APPEND = 32;
 /** This much is committed without waiting for the timer, and is the size of one commit at most (about). */
 const COMMIT_CHARS = 1 << 20;
 const EAGER_CHARS = 256 << 10;
@@ -86,7 +85,7 @@ export function openGuestLog(options: GuestLogOptions): GuestLog {
     clock.clear(timer);
     timer = undefined;
     if (!isOpen || committing !== undefined || pending.size === 0) return;
-    const ops = [...takeSome()].map(([key, text]) => ({ key, flags: KVS_APPEND, dirent: { ver: 1, type: "val", data: Buffer.from(text).toString("base64") } }));
+    const ops = [...takeSome()].map(([key, text]) => append(key, text));
     committing = (broken ? Promise.resolve({}) : h.rpc("kvs.commit", { namespace: options.namespace, flags: 0, ops }))
       .catch((err: unknown) => {
         if (!broken) options.onError(toFluxError(err, errno.EIO));

@@ -1,14 +1,13 @@
 // Which brokers `flux exec` addresses: all, the ranks of --rank without those of --exclude, or a job's.
 import type { Flux } from "../../client/flux.ts";
+import { EVENTLOG_WATCH } from "../../client/job-info.ts";
+import { STATE } from "../../client/jobs.ts";
 import { parseJobId } from "../../formats/fluid.ts";
 import { IdSet } from "../../formats/idset.ts";
 import { errno, isErrno } from "../../message/errno.ts";
 import { fields, int, str, unpack } from "../../message/unpack.ts";
 import { UsageError } from "../command.ts";
 import { explained } from "../connect.ts";
-
-const STATE_RUN = 16;
-const WATCH_WAITCREATE = 1;
 
 export interface Targets {
   readonly ranks: IdSet;
@@ -60,7 +59,7 @@ async function jobTargets(h: Flux, jobid: string): Promise<Targets> {
   try {
     const answer = await h.rpc("job-list.list-id", { id, attrs: ["ranks", "state"] });
     const { job } = unpack(answer, { job: fields({ state: int, ranks: str }) });
-    if (job.state !== STATE_RUN) throw new UsageError(`job ${jobid} is not currently running`);
+    if (job.state !== STATE.RUN) throw new UsageError(`job ${jobid} is not currently running`);
     ranks = IdSet.parse(job.ranks);
   } catch (err) {
     if (isErrno(err, errno.ENOENT)) throw new UsageError(`job ${jobid} not found`);
@@ -79,7 +78,7 @@ function parseJob(jobid: string): bigint {
 
 async function shellService(h: Flux, id: bigint, jobid: string): Promise<string> {
   const { parseEventlogEntry } = await import("../../formats/eventlog.ts");
-  const request = { id, path: "guest.exec.eventlog", flags: WATCH_WAITCREATE };
+  const request = { id, path: "guest.exec.eventlog", flags: EVENTLOG_WATCH.WAITCREATE };
   try {
     for await (const answer of h.stream("job-info.eventlog-watch", request)) {
       const { name, context } = parseEventlogEntry(unpack(answer, { event: str }).event);

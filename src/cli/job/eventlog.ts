@@ -1,4 +1,5 @@
 // flux job eventlog, flux job wait-event: the events of a job (RFC 18, 21), or of its execution, output or input.
+import { EVENTLOG_WATCH } from "../../client/job-info.ts";
 import type { JobId } from "../../formats/fluid.ts";
 import { type EventlogEntry, parseEventlog, parseEventlogEntry } from "../../formats/eventlog.ts";
 import { errno, isErrno } from "../../message/errno.ts";
@@ -9,8 +10,6 @@ import { contextHas, eventlogLines, type EventlogLines, TIME_FORMATS, type TimeF
 import { jobIdArgument } from "../job-id.ts";
 import { integer, seconds } from "../options.ts";
 import { print, wantsColor, wrongUsage } from "../output.ts";
-
-const WATCH_WAITCREATE = 1;
 
 /** Short names of eventlogs. */
 const PATHS: Readonly<Record<string, string>> = { exec: "guest.exec.eventlog", output: "guest.output", input: "guest.input" };
@@ -55,7 +54,7 @@ Examples:
     const id = jobIdArgument(word);
     const path = pathOf(options);
     const lines = linesOf(options);
-    if (options.follow) return follow({ id, word, path, lines, name: "clean", count: 1, flags: WATCH_WAITCREATE, before: true, matched: true });
+    if (options.follow) return follow({ id, word, path, lines, name: "clean", count: 1, flags: EVENTLOG_WATCH.WAITCREATE, before: true, matched: true });
     return withFlux(async (h) => {
       let payload;
       try {
@@ -103,7 +102,7 @@ Examples:
       context: options.matchContext,
       count: options.count,
       timeout_s: options.timeout,
-      flags: options.waitcreate ? WATCH_WAITCREATE : 0,
+      flags: options.waitcreate ? EVENTLOG_WATCH.WAITCREATE : 0,
       before: options.verbose,
       matched: !options.quiet,
     });

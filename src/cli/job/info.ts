@@ -1,6 +1,7 @@
 // flux job info, id, last, list, stats, namespace: what is known of jobs.
 import { readFileSync } from "node:fs";
 import { statesByName, STATE, ACTIVE, USERID_ANY } from "../../client/jobs.ts";
+import { JOB_LOOKUP } from "../../client/job-info.ts";
 import { formatJobId, JOB_ID_FORMS, type JobIdForm, parseJobId } from "../../formats/fluid.ts";
 import { encodeJson } from "../../formats/json.ts";
 import { arr, jobid, str, unpack } from "../../message/unpack.ts";
@@ -12,9 +13,6 @@ import { integer, real } from "../options.ts";
 import { print, writeError, wrongUsage } from "../output.ts";
 import { spacedJson } from "../spaced-json.ts";
 import { isTerminal } from "../../os/terminal.ts";
-
-/** Flag of job-info.lookup: with the updates of the eventlog. */
-const LOOKUP_CURRENT = 2;
 
 const INFO_USAGE = `Usage: flux job info id key
 some useful keys are:
@@ -56,7 +54,7 @@ export const info = defineCommand({
         return 0;
       }
       const current = !options.base && (key === "R" || key === "jobspec");
-      print(await lookup(key, current ? LOOKUP_CURRENT : 0));
+      print(await lookup(key, current ? JOB_LOOKUP.CURRENT : 0));
       return 0;
     });
   },

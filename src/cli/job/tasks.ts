@@ -1,5 +1,6 @@
 // flux job taskmap, hostpids, timeleft: where the tasks of a job are, and for how long.
 import type { Flux } from "../../client/flux.ts";
+import { EVENTLOG_WATCH } from "../../client/job-info.ts";
 import { ACTIVE, STATE } from "../../client/jobs.ts";
 import { type JobId, parseJobId } from "../../formats/fluid.ts";
 import { formatDuration } from "../../formats/fsd.ts";
@@ -18,8 +19,6 @@ import { integer, seconds } from "../options.ts";
 import { print, wrongUsage } from "../output.ts";
 import { problemOf } from "../table.ts";
 import { FormatError } from "../../formats/error.ts";
-
-const WATCH_WAITCREATE = 1;
 
 /** The contexts of shell.init and shell.start; throws what `h` throws, and UsageError when the job's shells never started. */
 async function shellEvents(h: Flux, id: JobId, flags: number, timeout_s?: number): Promise<{ init: JsonObject; start: JsonObject }> {
@@ -170,7 +169,7 @@ export const hostpids = defineCommand({
     const ranks = options.ranks === undefined || options.ranks === "all" ? undefined : IdSet.parse(options.ranks);
     return withFlux(async (h) => {
       await requireActive(h, id, word);
-      const { init } = await shellEvents(h, id, WATCH_WAITCREATE, options.timeout);
+      const { init } = await shellEvents(h, id, EVENTLOG_WATCH.WAITCREATE, options.timeout);
       const { service, "leader-rank": nodeid } = unpack(init, { service: str, "leader-rank": int });
       const table = decodeProctable(await h.rpc(`${service}.proctable`, {}, { nodeid }));
       const pairs = table.filter(({ taskid }) => ranks?.has(taskid) !== false).map(({ host, pid }) => `${host}:${pid}`);

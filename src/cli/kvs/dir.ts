@@ -1,5 +1,6 @@
 // flux kvs dir, ls: what is in a directory, with values or without.
 import type { Flux } from "../../client/flux.ts";
+import { KVS } from "../../client/kvs.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno, strerror } from "../../message/errno.ts";
 import { fields, opt, str, unpack } from "../../message/unpack.ts";
@@ -7,7 +8,7 @@ import { defineCommand, flag, text, UsageError, value } from "../command.ts";
 import { explain, explained, withFlux } from "../connect.ts";
 import { integer } from "../options.ts";
 import { print, windowWidth, printError } from "../output.ts";
-import { dirEntries, lookup, namespaceOption, type Place, READDIR, TREEOBJ, untilNul, valueBytes } from "./request.ts";
+import { dirEntries, lookup, namespaceOption, type Place, untilNul, valueBytes } from "./request.ts";
 
 /** Values asked for at once. */
 const LOOKUPS_MAX = 256;
@@ -31,7 +32,7 @@ export const dir = defineCommand({
     const key = args[0] ?? ".";
     return withFlux(async (h) => {
       const how = { place: options, recursive: options.recursive, keysOnly: options.directory, width: windowWidth(options.width) };
-      await printDir(h, key, await explain(key, lookup(h, key, READDIR, options)), how);
+      await printDir(h, key, await explain(key, lookup(h, key, KVS.READDIR, options)), how);
       return 0;
     });
   },
@@ -63,7 +64,7 @@ function keyAt(dirKey: string, name: string): string {
 async function entryValue(h: Flux, key: string, entry: JsonObject, how: DirFormat): Promise<Buffer | JsonObject | undefined> {
   const { type } = unpack(entry, { type: str });
   if (type === "dir" || type === "dirref") {
-    return how.recursive ? explain(key, lookup(h, key, READDIR, how.place)) : undefined;
+    return how.recursive ? explain(key, lookup(h, key, KVS.READDIR, how.place)) : undefined;
   }
   if (type === "symlink" || how.keysOnly) return undefined;
   return valueBytes(type === "val" ? entry : await explain(key, lookup(h, key, 0, how.place)));
@@ -153,7 +154,7 @@ function stripped(key: string): string {
 
 async function categorize(h: Flux, word: string, options: LsOptions): Promise<{ shown: string; isDir: boolean }> {
   const key = stripped(word);
-  const { type } = unpack(await lookup(h, key, TREEOBJ, options), { type: str });
+  const { type } = unpack(await lookup(h, key, KVS.TREEOBJ, options), { type: str });
   if (type === "dir" || type === "dirref") {
     if (!options.directory) return { shown: key, isDir: true };
     return { shown: options.classify ? `${key}.` : key, isDir: false };
@@ -181,7 +182,7 @@ async function listDir(
   options: LsOptions,
   how: { width: number; labels: boolean; isFirst: boolean },
 ): Promise<void> {
-  const entries = dirEntries(await explain(key, lookup(h, key, READDIR, options))).map(
+  const entries = dirEntries(await explain(key, lookup(h, key, KVS.READDIR, options))).map(
     ([name, entry]) => [name, unpack(entry, { type: str }).type] as const,
   );
   if (how.labels) print(...(how.isFirst ? [] : [""]), `${key}:`);

@@ -1,5 +1,6 @@
 // flux kvs eventlog: append to an eventlog (RFC 18) at any key, print it, wait for an event in it.
 import type { Flux } from "../../client/flux.ts";
+import { KVS } from "../../client/kvs.ts";
 import type { Stream } from "../../client/stream.ts";
 import { FormatError } from "../../formats/error.ts";
 import { type EventlogEntry, EventlogParser, formatEventlogEntry, parseEventlog } from "../../formats/eventlog.ts";
@@ -11,20 +12,7 @@ import { explain, explained, withFlux } from "../connect.ts";
 import { eventlogLines, type EventlogLines } from "../eventlog-lines.ts";
 import { integer, real, seconds } from "../options.ts";
 import { print, wantsColor, wrongUsage } from "../output.ts";
-import {
-  APPEND,
-  commit,
-  lookup,
-  namespaceOption,
-  normalKey,
-  STREAM,
-  valDirent,
-  valueBytes,
-  WAITCREATE,
-  WATCH,
-  watch,
-  WATCH_APPEND,
-} from "./request.ts";
+import { commit, lookup, namespaceOption, normalKey, valDirent, valueBytes, watch } from "./request.ts";
 
 const append = defineCommand({
   name: "append",
@@ -38,7 +26,7 @@ const append = defineCommand({
     const entry = { timestamp: options.timestamp ?? Date.now() / 1000, name, ...parseContext(words) };
     const dirent = valDirent(Buffer.from(formatEventlogEntry(entry)));
     return withFlux(async (h) => {
-      await explain("flux_kvs_commit", commit(h, options.namespace, [{ key: normalKey(key), flags: APPEND, dirent }]));
+      await explain("flux_kvs_commit", commit(h, options.namespace, [{ key: normalKey(key), flags: KVS.APPEND, dirent }]));
       return 0;
     });
   },
@@ -84,7 +72,7 @@ const get = defineCommand({
     const [key] = args;
     if (key === undefined || args.length !== 1) throw wrongUsage("flux kvs eventlog get [OPTIONS] key");
     const lines = formatterOf(options);
-    const flags = (options.waitcreate ? WAITCREATE : 0) | (options.watch ? WATCH | WATCH_APPEND : 0) | (options.stream ? STREAM : 0);
+    const flags = (options.waitcreate ? KVS.WAITCREATE : 0) | (options.watch ? KVS.WATCH | KVS.WATCH_APPEND : 0) | (options.stream ? KVS.STREAM : 0);
     return withFlux(async (h) => {
       try {
         if (!options.watch && !options.stream) {
@@ -151,7 +139,7 @@ const waitEvent = defineCommand({
 });
 
 async function waitFor(h: Flux, key: string, event: string, options: WaitOptions, lines: EventlogLines): Promise<number> {
-  const flags = WATCH | WATCH_APPEND | (options.waitcreate ? WAITCREATE : 0);
+  const flags = KVS.WATCH | KVS.WATCH_APPEND | (options.waitcreate ? KVS.WAITCREATE : 0);
   const answers = watch(h, key, flags, options);
   let hasTimedOut = false;
   const timer = setTimer(options.timeout, () => {

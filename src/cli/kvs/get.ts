@@ -1,26 +1,13 @@
 // flux kvs get: values, once, or each time they change.
 import type { Flux } from "../../client/flux.ts";
+import { KVS } from "../../client/kvs.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { obj, unpack } from "../../message/unpack.ts";
 import { defineCommand, flag, text, valueOr } from "../command.ts";
 import { explained, withFlux } from "../connect.ts";
 import { integer } from "../options.ts";
 import { write, wrongUsage } from "../output.ts";
-import {
-  lookup,
-  namespaceOption,
-  STREAM,
-  TREEOBJ,
-  treeobjText,
-  untilNul,
-  valueBytes,
-  WAITCREATE,
-  WATCH,
-  watch,
-  WATCH_APPEND,
-  WATCH_FULL,
-  WATCH_UNIQ,
-} from "./request.ts";
+import { lookup, namespaceOption, treeobjText, untilNul, valueBytes, watch } from "./request.ts";
 
 interface GetOptions {
   readonly namespace: string | undefined;
@@ -89,14 +76,14 @@ async function getStream(h: Flux, key: string, options: GetOptions): Promise<voi
 
 function flagsOf(options: GetOptions): number {
   let flags = 0;
-  if (options.treeobj) flags |= TREEOBJ;
-  if (options.waitcreate) flags |= WAITCREATE;
-  if (options.stream) flags |= STREAM;
+  if (options.treeobj) flags |= KVS.TREEOBJ;
+  if (options.waitcreate) flags |= KVS.WAITCREATE;
+  if (options.stream) flags |= KVS.STREAM;
   if (!options.watch) return flags;
-  flags |= WATCH;
-  if (options.full) flags |= WATCH_FULL;
-  if (options.uniq) flags |= WATCH_UNIQ;
-  if (options.append) flags |= WATCH_APPEND;
+  flags |= KVS.WATCH;
+  if (options.full) flags |= KVS.WATCH_FULL;
+  if (options.uniq) flags |= KVS.WATCH_UNIQ;
+  if (options.append) flags |= KVS.WATCH_APPEND;
   return flags;
 }
 

@@ -1,5 +1,6 @@
 // flux kvs put, unlink, mkdir, link, copy, move: the commands that change something. Each is one transaction.
 import type { Flux } from "../../client/flux.ts";
+import { KVS, KVS_COMMIT } from "../../client/kvs.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno } from "../../message/errno.ts";
 import { str, unpack } from "../../message/unpack.ts";
@@ -7,20 +8,15 @@ import { defineCommand, flag, text, UsageError } from "../command.ts";
 import { explain, explained, withFlux } from "../connect.ts";
 import { wrongUsage } from "../output.ts";
 import {
-  APPEND,
   commit,
   commitAndShow,
   commitOptions,
   dirEntries,
   lookup,
   namespaceOf,
-  NO_MERGE,
   normalKey,
   type Operation,
   type Place,
-  READDIR,
-  SYNC,
-  TREEOBJ,
   valDirent,
 } from "./request.ts";
 
@@ -47,7 +43,7 @@ export const put = defineCommand({
     if (args.length === 0) throw wrongUsage("flux kvs put [OPTIONS] key=value [key=value...]");
     const ops: Operation[] = [];
     for (const word of args) ops.push(await putOperation(word, options));
-    const flags = (options.noMerge ? NO_MERGE : 0) | (options.sync ? SYNC : 0);
+    const flags = (options.noMerge ? KVS_COMMIT.NO_MERGE : 0) | (options.sync ? KVS_COMMIT.SYNC : 0);
     return withFlux(async (h) => {
       await commitAndShow(h, ops, options, flags);
       return 0;
@@ -63,7 +59,7 @@ async function putOperation(word: string, options: PutOptions): Promise<Operatio
   const fromStdin = given === "-" && (options.raw || options.treeobj);
   const bytes = fromStdin ? await Bun.stdin.bytes() : Buffer.from(given);
   if (options.treeobj) return { key, flags: 0, dirent: await parseDirent(key, bytes) };
-  return { key, flags: options.append ? APPEND : 0, dirent: valDirent(bytes) };
+  return { key, flags: options.append ? KVS.APPEND : 0, dirent: valDirent(bytes) };
 }
 
 async function parseDirent(key: string, bytes: Uint8Array): Promise<JsonObject> {
@@ -108,14 +104,14 @@ async function checkUnlink(
   const place: Place = { namespace: options.namespace };
   let treeobj: JsonObject;
   try {
-    treeobj = await lookup(h, key, TREEOBJ, place);
+    treeobj = await lookup(h, key, KVS.TREEOBJ, place);
   } catch (err) {
     if (options.force && isErrno(err, errno.ENOENT)) return false;
     throw err;
   }
   const { type } = unpack(treeobj, { type: str });
   if (options.recursive || (type !== "dir" && type !== "dirref")) return true;
-  const dir = type === "dir" ? treeobj : await lookup(h, key, READDIR, place);
+  const dir = type === "dir" ? treeobj : await lookup(h, key, KVS.READDIR, place);
   if (dirEntries(dir).length > 0) throw new FluxError(errno.ENOTEMPTY);
   return true;
 }
@@ -186,7 +182,7 @@ async function transfer(
 ): Promise<number> {
   const [from, to] = args;
   if (from === undefined || to === undefined || args.length !== 2) throw new UsageError(`${what}: specify srckey dstkey`);
-  const dirent = await lookup(h, from, TREEOBJ, { namespace: namespaces.source });
+  const dirent = await lookup(h, from, KVS.TREEOBJ, { namespace: namespaces.source });
   const removal: Operation = { key: normalKey(from), flags: 0, dirent: null };
   const addition: Operation = { key: normalKey(to), flags: 0, dirent };
   const sameNamespace = namespaceOf(namespaces.source) === namespaceOf(namespaces.destination);

@@ -1,5 +1,6 @@
 // What the commands of `flux kvs` ask of the services "kvs" and "kvs-watch" (RFC 11 tree objects).
 import type { Flux } from "../../client/flux.ts";
+import { KVS } from "../../client/kvs.ts";
 import type { Stream } from "../../client/stream.ts";
 import type { Json, JsonObject } from "../../formats/json.ts";
 import { errno, FluxError } from "../../message/errno.ts";
@@ -7,21 +8,6 @@ import { int, json, obj, str, uint, unpack } from "../../message/unpack.ts";
 import { flag, text, UsageError } from "../command.ts";
 import { explain } from "../connect.ts";
 import { print } from "../output.ts";
-
-/** Flags of a lookup and of an operation. */
-export const READDIR = 1;
-export const READLINK = 2;
-export const WATCH = 4;
-export const WAITCREATE = 8;
-export const TREEOBJ = 16;
-export const APPEND = 32;
-export const WATCH_FULL = 64;
-export const WATCH_UNIQ = 128;
-export const WATCH_APPEND = 256;
-export const STREAM = 512;
-/** Flags of a commit. */
-export const NO_MERGE = 1;
-export const SYNC = 4;
 
 /** Where to look: a namespace, or a tree object that is the root. */
 export interface Place {
@@ -67,7 +53,7 @@ function parseReference(text: string): JsonObject {
 
 /** The tree object at `key`. Throws FluxError: ENOENT, EISDIR, ENOTDIR, EINVAL, EOPNOTSUPP (no such namespace), … */
 export async function lookup(h: Flux, key: string, flags: number, place: Place): Promise<JsonObject> {
-  const topic = flags & WAITCREATE ? "kvs-watch.lookup" : "kvs.lookup";
+  const topic = flags & KVS.WAITCREATE ? "kvs-watch.lookup" : "kvs.lookup";
   return unpack(await h.rpc(topic, lookupRequest(key, flags, place)), { val: obj }).val;
 }
 

@@ -1,10 +1,11 @@
 // flux kvs readlink, version, wait, getroot, sync: links, and the root that every commit replaces.
+import { KVS, KVS_COMMIT } from "../../client/kvs.ts";
 import { uint, unpack } from "../../message/unpack.ts";
 import { defineCommand, flag, text, UsageError } from "../command.ts";
 import { explain, withFlux } from "../connect.ts";
 import { print, wrongUsage } from "../output.ts";
 import { symlinkData } from "./dir.ts";
-import { commit, getRoot, lookup, namespaceOf, namespaceOption, READLINK, rootText, SYNC } from "./request.ts";
+import { commit, getRoot, lookup, namespaceOf, namespaceOption, rootText } from "./request.ts";
 
 export const readlink = defineCommand({
   name: "readlink",
@@ -21,7 +22,7 @@ export const readlink = defineCommand({
     if (args.length === 0) throw wrongUsage("flux kvs readlink [OPTIONS] key [key...]");
     return withFlux(async (h) => {
       for (const key of args) {
-        const treeobj = await explain(key, lookup(h, key, READLINK, options));
+        const treeobj = await explain(key, lookup(h, key, KVS.READLINK, options));
         const { target, namespace } = unpack(treeobj, { data: symlinkData }).data;
         if (options.namespaceOnly && namespace !== undefined) print(namespace);
         else print(options.keyOnly || namespace === undefined ? target : `${namespace}::${target}`);
@@ -96,7 +97,7 @@ export const sync = defineCommand({
     if (args.length > 0) throw wrongUsage("flux kvs sync");
     return withFlux(async (h) => {
       // An empty transaction queues behind those before it.
-      await explain("flux_kvs_commit", commit(h, undefined, [], SYNC));
+      await explain("flux_kvs_commit", commit(h, undefined, [], KVS_COMMIT.SYNC));
       return 0;
     });
   },

@@ -2,6 +2,7 @@
 //
 // Appends are joined for some milliseconds into one commit of the namespace.
 import type { Flux } from "../../client/flux.ts";
+import { append } from "../../client/kvs.ts";
 import { jobKvsPath, type JobId } from "../../formats/fluid.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno, toFluxError } from "../../message/errno.ts";
@@ -9,8 +10,6 @@ import { str, unpack } from "../../message/unpack.ts";
 import type { Clock, Timer } from "../../os/clock.ts";
 import type { GuestKey } from "../../shell/protocol.ts";
 
-/** FLUX_KVS_APPEND. */
-const KVS_APPEND = 32;
 /** From an append to its commit. The first one is sooner: readers wait for it. A job that is shorter makes one commit only. */
 const FIRST_MS = 3;
 const BATCH_MS = 10;
@@ -57,10 +56,6 @@ export interface GuestOptions {
   readonly onLogged: () => void;
 }
 
-export function appendOp(key: string, text: string): JsonObject {
-  return { key, flags: KVS_APPEND, dirent: { ver: 1, type: "val", data: Buffer.from(text).toString("base64") } };
-}
-
 export function openGuest(options: GuestOptions): Guest {
   const { h, clock } = options;
   const namespace = `job-${options.id}`;
@@ -74,7 +69,7 @@ export function openGuest(options: GuestOptions): Guest {
   let logged = false;
 
   const commit = async (): Promise<string | undefined> => {
-    const ops = [...pending].map(([key, text]) => appendOp(key, text));
+    const ops = [...pending].map(([key, text]) => append(key, text));
     pending.clear();
     const answer = await h.rpc("kvs.commit", { namespace, flags: 0, ops });
     return typeof answer["rootref"] === "string" ? answer["rootref"] : undefined;

@@ -3,6 +3,7 @@
 //
 // Thousands of these must pass in a second: they have no namespace of their own. What a short one has to say is written into the
 // primary namespace at its end, in commits that many jobs share.
+import { append } from "../../client/kvs.ts";
 import { parseDuration } from "../../formats/fsd.ts";
 import { jobKvsPath } from "../../formats/fluid.ts";
 import { IdSet } from "../../formats/idset.ts";
@@ -10,7 +11,7 @@ import { isJsonObject, type JsonObject } from "../../formats/json.ts";
 import { errno, FluxError } from "../../message/errno.ts";
 import { def, int, num, opt, str, unpack } from "../../message/unpack.ts";
 import type { Timer } from "../../os/clock.ts";
-import { appendOp, type Guest, type PrimaryWriter } from "./guest.ts";
+import { type Guest, type PrimaryWriter } from "./guest.ts";
 import { type ActiveJob, type Execution, fatal, jobComplete, jobStarted, postEvent } from "./job.ts";
 import type { Clock } from "../../os/clock.ts";
 
@@ -125,7 +126,7 @@ export function simulatedGuest(
   let timer: Timer | undefined;
   const write = (): void => {
     if (text === "") return;
-    primary.write([appendOp(jobKvsPath(job.id, "guest.exec.eventlog"), text)]).catch(on.error);
+    primary.write([append(jobKvsPath(job.id, "guest.exec.eventlog"), text)]).catch(on.error);
     text = "";
     on.logged();
   };

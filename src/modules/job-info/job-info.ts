@@ -9,6 +9,7 @@
 // "guest." paths are in the job's own KVS namespace while it runs, and in the primary one afterwards: watchers are taken
 // from one to the other without losing or repeating an event.
 import type { Flux } from "../../client/flux.ts";
+import { EVENTLOG_WATCH, JOB_LOOKUP } from "../../client/job-info.ts";
 import { KVS, kvsGetText } from "../../client/kvs.ts";
 import { defineModule } from "../../client/module.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
@@ -21,11 +22,6 @@ import { arr, jobid, str, uint } from "../../message/unpack.ts";
 import { Lines, textOf } from "./kvs-stream.ts";
 import { type EventlogReader, MainEventlog, submitterOf } from "./main-eventlog.ts";
 import { Watcher } from "./watcher.ts";
-
-const JSON_DECODE = 1;
-const CURRENT = 2;
-const WATCH_WAITCREATE = 1;
-const WATCH_SENTINEL = 2;
 
 const GUEST = "guest.";
 /** Job owners that are remembered. */
@@ -71,7 +67,7 @@ class JobInfo {
 
   async lookup(req: Request): Promise<JsonObject> {
     const { id, keys, flags } = req.unpack({ id: jobid, keys: arr(str), flags: uint });
-    if (flags > (JSON_DECODE | CURRENT)) throw new FluxError(errno.EPROTO, "lookup request rejected with invalid flag");
+    if (flags > (JOB_LOOKUP.JSON_DECODE | JOB_LOOKUP.CURRENT)) throw new FluxError(errno.EPROTO, "lookup request rejected with invalid flag");
     return this.#counted("lookups", () => this.#lookup(req, id, keys, flags));
   }
 
@@ -79,7 +75,7 @@ class JobInfo {
     const { id, key, flags } = req.unpack({ id: jobid, key: str, flags: uint });
     if (flags !== 0) throw new FluxError(errno.EPROTO, "update-lookup request rejected with invalid flag");
     if (key !== "R") throw new FluxError(errno.EINVAL, "update-lookup unsupported key specified");
-    return this.#counted("update_lookups", () => this.#lookup(req, id, [key], JSON_DECODE | CURRENT));
+    return this.#counted("update_lookups", () => this.#lookup(req, id, [key], JOB_LOOKUP.JSON_DECODE | JOB_LOOKUP.CURRENT));
   }
 
   async #counted<T>(name: "lookups" | "update_lookups", run: () => Promise<T>): Promise<T> {
@@ -95,7 +91,7 @@ class JobInfo {
     const special = (key: string): key is "R" | "jobspec" => key === "R" || key === "jobspec";
     const owner = req.isOwner ? undefined : this.#owners.get(id);
     if (owner !== undefined) this.#allow(req, owner);
-    const current = (flags & CURRENT) !== 0 && keys.some(special);
+    const current = (flags & JOB_LOOKUP.CURRENT) !== 0 && keys.some(special);
     const needsEventlog = current || keys.includes("eventlog") || (!req.isOwner && owner === undefined);
     const names = new Set(needsEventlog ? ["eventlog", ...keys] : keys);
     const values = new Map(await Promise.all([...names].map(async (key) => [key, await this.#value(id, key)] as const)));
@@ -109,7 +105,7 @@ class JobInfo {
       if (!special(key) || flags === 0) answer[key] = value;
       else {
         const object = current ? applyUpdates(key, decodeJsonObject(value), eventlog ?? "") : decodeJsonObject(value);
-        answer[key] = (flags & JSON_DECODE) !== 0 ? object : encodeJson(object);
+        answer[key] = (flags & JOB_LOOKUP.JSON_DECODE) !== 0 ? object : encodeJson(object);
       }
     }
     return answer;
@@ -158,10 +154,10 @@ class JobInfo {
 
   watch(req: Request): typeof DEFERRED {
     const { id, path, flags } = req.unpack({ id: jobid, path: str, flags: uint });
-    if (flags > (WATCH_WAITCREATE | WATCH_SENTINEL)) throw new FluxError(errno.EPROTO, "eventlog-watch request rejected with invalid flag");
+    if (flags > (EVENTLOG_WATCH.WAITCREATE | EVENTLOG_WATCH.SENTINEL)) throw new FluxError(errno.EPROTO, "eventlog-watch request rejected with invalid flag");
     if (!req.isStreaming) throw new FluxError(errno.EPROTO, "eventlog-watch request rejected without streaming RPC flag");
     const watcher = this.#watcher(req, path.startsWith(GUEST) ? "guest_watchers" : "watchers");
-    if (path === "eventlog") this.#watchMain(watcher, this.#main(id, (flags & WATCH_WAITCREATE) !== 0), (flags & WATCH_SENTINEL) !== 0);
+    if (path === "eventlog") this.#watchMain(watcher, this.#main(id, (flags & EVENTLOG_WATCH.WAITCREATE) !== 0), (flags & EVENTLOG_WATCH.SENTINEL) !== 0);
     else this.#watchOther(watcher, id, path, flags);
     return DEFERRED;
   }
@@ -268,7 +264,7 @@ class JobInfo {
       // What was all sent before the namespace went may not have been worth keeping.
       if (!(err instanceof StreamFailure && err.reason.errno === errno.ENOENT && sent > 0)) throw err;
     }
-    if (log.released && (flags & WATCH_SENTINEL) !== 0 && sent === 0) watcher.sentinel();
+    if (log.released && (flags & EVENTLOG_WATCH.SENTINEL) !== 0 && sent === 0) watcher.sentinel();
   }
 
   /** How many events came before the namespace went away; undefined when the stream ended in another way. */
@@ -289,7 +285,7 @@ class JobInfo {
     if (flags !== 0) throw new FluxError(errno.EPROTO, "update-watch request rejected with invalid flag");
     if (!req.isStreaming) throw new FluxError(errno.EPROTO, "update-watch request rejected without streaming RPC flag");
     if (key !== "R" && key !== "jobspec") throw new FluxError(errno.EINVAL, "update-watch unsupported key specified");
-    const answer = await this.#lookup(req, id, [key], JSON_DECODE);
+    const answer = await this.#lookup(req, id, [key], JOB_LOOKUP.JSON_DECODE);
     let value = answer[key];
     if (!isJsonObject(value) || !req.isOpen) return DEFERRED;
     const watcher = this.#watcher(req, "update_watchers");
@@ -334,7 +330,9 @@ class StreamFailure extends Error {
 }
 
 function watchFlags(flags: number): number {
-  return KVS.WATCH | KVS.WATCH_APPEND | ((flags & WATCH_WAITCREATE) !== 0 ? KVS.WAITCREATE : 0) | ((flags & WATCH_SENTINEL) !== 0 ? KVS.WATCH_INITIAL_SENTINEL : 0);
+  const waits = (flags & EVENTLOG_WATCH.WAITCREATE) !== 0 ? KVS.WAITCREATE : 0;
+  const parts = (flags & EVENTLOG_WATCH.SENTINEL) !== 0 ? KVS.WATCH_INITIAL_SENTINEL : 0;
+  return KVS.WATCH | KVS.WATCH_APPEND | waits | parts;
 }
 
 const UPDATE_EVENT = { R: "resource-update", jobspec: "jobspec-update" } as const;

@@ -11,6 +11,7 @@
 // Questions wait until everything the journal knows from before has been read.
 import { configTable } from "../../client/config-table.ts";
 import type { Flux } from "../../client/flux.ts";
+import { JOB_LOOKUP } from "../../client/job-info.ts";
 import { type JobState, STATE } from "../../client/jobs.ts";
 import { defineModule, type ModuleContext } from "../../client/module.ts";
 import { PrivateMode } from "../../client/private-mode.ts";
@@ -292,7 +293,7 @@ class JobList {
 
   /** Counts again what only the whole jobspec tells. */
   #recount(job: Job): void {
-    this.#h.rpc("job-info.lookup", { id: job.id, keys: ["jobspec"], flags: 3 }).then(
+    this.#h.rpc("job-info.lookup", { id: job.id, keys: ["jobspec"], flags: JOB_LOOKUP.JSON_DECODE | JOB_LOOKUP.CURRENT }).then(
       ({ jobspec }) => {
         if (isJsonObject(jobspec) && job.state !== STATE.INACTIVE) takeJobspec(job, jobspec);
       },

@@ -10,6 +10,7 @@
 // answer more than once. An error response ends the conversation until the next sched-ready; ENODATA, the ordinary end
 // of a stream, is not an error.
 import type { Flux } from "../../client/flux.ts";
+import { ALLOC } from "../../client/sched-alloc.ts";
 import type { Request } from "../../client/request.ts";
 import { PRIORITY, STATE } from "../../client/jobs.ts";
 import type { JobId } from "../../formats/fluid.ts";
@@ -23,11 +24,6 @@ import type { Housekeeping } from "./housekeeping.ts";
 import { before, isDebug, type Job, jobspecOf } from "./job.ts";
 import { PriorityQueue } from "./priority-queue.ts";
 import { mergeAnnotations } from "./state.ts";
-
-const SUCCESS = 0;
-const ANNOTATE = 1;
-const DENY = 2;
-const CANCEL = 3;
 
 /** Requests sent in one turn of the event loop. */
 const SENT_PER_TURN_MAX = 500;
@@ -247,15 +243,15 @@ export class Alloc {
     // The answer to a request that was dropped concerns nobody.
     const job = found?.alloc === "sent" ? found : undefined;
     switch (type) {
-      case SUCCESS:
+      case ALLOC.SUCCESS:
         if (R === undefined) throw new FluxError(errno.EPROTO, "sched.alloc: there is no R in the response");
         return job === undefined ? this.#free(answer.id, withoutScheduling(R)) : this.#succeeded(job, withoutScheduling(R), annotations);
-      case ANNOTATE:
+      case ALLOC.ANNOTATE:
         if (annotations === undefined) throw new FluxError(errno.EPROTO, "sched.alloc: there are no annotations in the response");
         return job === undefined ? undefined : this.#annotate(job, annotations);
-      case DENY:
+      case ALLOC.DENY:
         return job === undefined ? undefined : this.#denied(job, answer.note ?? "");
-      case CANCEL:
+      case ALLOC.CANCEL:
         return job === undefined ? undefined : this.#cancelled(job);
       default:
         throw new FluxError(errno.EINVAL, `sched.alloc: unknown response type ${type}`);

@@ -15,6 +15,7 @@
 // It is driven by the KVS's setroot events, which name the changed keys: a watcher costs nothing while others change.
 // A watcher that is busy when its key changes once more gets the newest state afterwards.
 import type { Flux, FluxEvent } from "../../client/flux.ts";
+import { KVS } from "../../client/kvs.ts";
 import { defineModule } from "../../client/module.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
 import { allowUser } from "../../client/service.ts";
@@ -23,7 +24,7 @@ import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, isErrno } from "../../message/errno.ts";
 import { int, obj, opt, str, unpack } from "../../message/unpack.ts";
 import { normalizeKey } from "../../formats/kvs-key.ts";
-import { FULL, INITIAL_SENTINEL, type State, STREAM, UNIQ, WAITCREATE, WATCH, WATCH_APPEND, Watcher } from "./watcher.ts";
+import { type State, Watcher } from "./watcher.ts";
 
 const WATCHERS_MAX = 100_000;
 
@@ -127,7 +128,7 @@ class Watch {
     try {
       answer = await this.#ask(watcher, "kvs.lookup-plus", watcher.query);
     } catch (err) {
-      const waits = (watcher.flags & WAITCREATE) !== 0 && watcher.rootseq < 0;
+      const waits = (watcher.flags & KVS.WAITCREATE) !== 0 && watcher.rootseq < 0;
       if (!waits || !isErrno(err, errno.EOPNOTSUPP)) throw err;
       // It may have been created while the answer was on its way.
       return watcher.wanted > heard ? this.#state(watcher) : undefined;
@@ -184,15 +185,15 @@ class Watch {
 }
 
 function checkFlags(req: Request, flags: number): void {
-  const watches = (flags & WATCH) !== 0;
-  const streams = (flags & STREAM) !== 0;
+  const watches = (flags & KVS.WATCH) !== 0;
+  const streams = (flags & KVS.STREAM) !== 0;
   if (watches && !req.isStreaming) throw new FluxError(errno.EPROTO, "KVS watch request rejected without streaming RPC flag");
   if (streams && !req.isStreaming) throw new FluxError(errno.EPROTO, "KVS stream request rejected without streaming RPC flag");
   if (watches && streams) throw new FluxError(errno.EINVAL, "Cannot KVS watch and stream at the same time");
-  if (!watches && (flags & (FULL | UNIQ | WATCH_APPEND | INITIAL_SENTINEL)) !== 0) {
+  if (!watches && (flags & (KVS.WATCH_FULL | KVS.WATCH_UNIQ | KVS.WATCH_APPEND | KVS.WATCH_INITIAL_SENTINEL)) !== 0) {
     throw new FluxError(errno.EINVAL, "Must set KVS watch flag with other watch flags");
   }
-  if ((flags & WATCH_APPEND) === 0 && (flags & INITIAL_SENTINEL) !== 0) {
+  if ((flags & KVS.WATCH_APPEND) === 0 && (flags & KVS.WATCH_INITIAL_SENTINEL) !== 0) {
     throw new FluxError(errno.EINVAL, "Must set KVS watch append flag with initial sentinel flag");
   }
 }

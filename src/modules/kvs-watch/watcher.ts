@@ -1,17 +1,9 @@
 // Watcher: one client that follows a key: what it was sent, and what it gets for each new state of the key.
+import { KVS } from "../../client/kvs.ts";
 import type { Request } from "../../client/request.ts";
 import { type Blobref } from "../../formats/blobref.ts";
 import { encodeJson, type JsonObject } from "../../formats/json.ts";
 import { errno, FluxError } from "../../message/errno.ts";
-
-export const WATCH = 4;
-export const WAITCREATE = 8;
-export const TREEOBJ = 16;
-export const FULL = 64;
-export const UNIQ = 128;
-export const WATCH_APPEND = 256;
-export const STREAM = 512;
-export const INITIAL_SENTINEL = 1024;
 
 /** A state of the key, as kvs.lookup-plus tells it. */
 export interface State {
@@ -47,36 +39,36 @@ export class Watcher {
   ) {}
 
   get #byBlob(): boolean {
-    return (this.flags & (WATCH_APPEND | STREAM)) !== 0;
+    return (this.flags & (KVS.WATCH_APPEND | KVS.STREAM)) !== 0;
   }
 
   get isFull(): boolean {
-    return (this.flags & FULL) !== 0;
+    return (this.flags & KVS.WATCH_FULL) !== 0;
   }
 
   /** What it asks kvs.lookup-plus. */
   get query(): JsonObject {
     const { key, namespace } = this;
-    const flags = this.flags & (1 | 2 | TREEOBJ);
-    return this.#byBlob ? { key, namespace, flags: flags | TREEOBJ, skip: this.#blobs } : { key, namespace, flags };
+    const flags = this.flags & (KVS.READDIR | KVS.READLINK | KVS.TREEOBJ);
+    return this.#byBlob ? { key, namespace, flags: flags | KVS.TREEOBJ, skip: this.#blobs } : { key, namespace, flags };
   }
 
   /** Takes a new state. Throws FluxError: what the client is told as the watch ends. */
   async take(state: State, load: LoadBlobs): Promise<void> {
     this.rootseq = state.rootseq;
     if (state.val === undefined) {
-      if ((this.flags & WAITCREATE) === 0 || this.#responded) throw new FluxError(errno.ENOENT);
+      if ((this.flags & KVS.WAITCREATE) === 0 || this.#responded) throw new FluxError(errno.ENOENT);
       return this.#sentinel();
     }
     if (this.#byBlob) await this.#takeBlobs(state.val, state.total, load);
     else this.#takeValue(state.val);
     if (!this.req.isOpen) return;
-    if ((this.flags & STREAM) !== 0) return this.req.finish();
+    if ((this.flags & KVS.STREAM) !== 0) return this.req.finish();
     this.#sentinel();
   }
 
   #takeValue(val: JsonObject): void {
-    if ((this.flags & (FULL | UNIQ)) !== 0) {
+    if ((this.flags & (KVS.WATCH_FULL | KVS.WATCH_UNIQ)) !== 0) {
       const text = encodeJson(val);
       if (text === this.#last) return;
       this.#last = text;
@@ -93,7 +85,7 @@ export class Watcher {
       return this.#respond(val);
     }
     if (type !== "valref" || total === undefined) {
-      const verb = (this.flags & STREAM) !== 0 ? "streamed" : "watched with WATCH_APPEND";
+      const verb = (this.flags & KVS.STREAM) !== 0 ? "streamed" : "watched with WATCH_APPEND";
       if (this.#responded) throw new FluxError(errno.EINVAL, "value of key watched with WATCH_APPEND overwritten");
       throw new FluxError(type === "dir" || type === "dirref" ? errno.EISDIR : errno.EINVAL, `${type} cannot be ${verb}`);
     }
@@ -109,12 +101,12 @@ export class Watcher {
     this.#responded = true;
     this.req.respond({ val });
     // Without WATCH or STREAM, only the first value is wanted.
-    if (this.req.isOpen && (this.flags & (WATCH | STREAM)) === 0 && this.req.isStreaming) this.req.finish();
+    if (this.req.isOpen && (this.flags & (KVS.WATCH | KVS.STREAM)) === 0 && this.req.isStreaming) this.req.finish();
   }
 
   /** An empty response after the initial data. */
   #sentinel(): void {
-    if ((this.flags & INITIAL_SENTINEL) === 0 || this.#sentinelSent) return;
+    if ((this.flags & KVS.WATCH_INITIAL_SENTINEL) === 0 || this.#sentinelSent) return;
     this.#sentinelSent = true;
     this.req.respond();
   }

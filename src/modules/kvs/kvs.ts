@@ -21,6 +21,7 @@
 //
 // Arguments: transaction-merge=0|1 initial-rootref=BLOBREF
 import type { Flux } from "../../client/flux.ts";
+import { KVS, KVS_COMMIT } from "../../client/kvs.ts";
 import { defineModule, type ModuleContext, type ModuleHooks } from "../../client/module.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
 import { allowUser, type Answer, type Methods } from "../../client/service.ts";
@@ -38,8 +39,8 @@ import { dirrefEntry, type Entry, refCount, refsFrom, typeOf, valrefEntry } from
 import { Follower } from "./follower.ts";
 import { normalizeKey } from "../../formats/kvs-key.ts";
 import { Leader } from "./leader.ts";
-import { checkReadable, type Found, type Root, TREEOBJ, walk } from "./lookup.ts";
-import { type CommitRequest, type NamespaceRoot, type Namespaces, NO_MERGE, PRIMARY, SYNC, USERID_UNKNOWN } from "./namespaces.ts";
+import { checkReadable, type Found, type Root, walk } from "./lookup.ts";
+import { type CommitRequest, type NamespaceRoot, type Namespaces, PRIMARY, USERID_UNKNOWN } from "./namespaces.ts";
 import { type Operation, parseOperation } from "./transaction.ts";
 
 const OPERATIONS_MAX = 100_000;
@@ -346,7 +347,7 @@ class Kvs {
     }
     if (found.kind === "dir") {
       checkReadable("dirref", flags);
-      if ((flags & TREEOBJ) !== 0) {
+      if ((flags & KVS.TREEOBJ) !== 0) {
         if (namespace !== undefined) this.#namespaces.pin(namespace);
         return { val: asJson(dirrefEntry(found.ref)), ...version };
       }
@@ -359,7 +360,7 @@ class Kvs {
     const type = typeOf(entry);
     checkReadable(type, flags);
     if (type !== "valref") return { val: asJson(entry), ...version };
-    if ((flags & TREEOBJ) === 0) return this.#value(entry).then((val) => ({ val, ...version }));
+    if ((flags & KVS.TREEOBJ) === 0) return this.#value(entry).then((val) => ({ val, ...version }));
     if (query.skip === undefined) return { val: asJson(entry), ...version };
     return { val: asJson(valrefEntry(refsFrom(entry, query.skip))), total: refCount(entry), ...version };
   }
@@ -432,7 +433,7 @@ function rootdirRef(rootdir: JsonObject): Blobref {
 
 function commitRequest(req: Request, name: string): CommitRequest {
   const { namespace, flags, ops, snapshot, lazy } = req.unpack({ namespace: str, flags: int, ops: arr(obj), snapshot: def(bool, true), lazy: def(bool, false) });
-  if ((flags & ~(NO_MERGE | SYNC)) !== 0) throw new FluxError(errno.EINVAL, `unknown commit flags ${flags}`);
+  if ((flags & ~(KVS_COMMIT.NO_MERGE | KVS_COMMIT.SYNC)) !== 0) throw new FluxError(errno.EINVAL, `unknown commit flags ${flags}`);
   if (ops.length > OPERATIONS_MAX) throw new FluxError(errno.E2BIG, `a commit of ${ops.length} operations (limit ${OPERATIONS_MAX})`);
   return { name, namespace, flags, snapshot, lazy, ops, operations: ops.map(parseOperation) };
 }

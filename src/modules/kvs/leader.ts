@@ -10,6 +10,7 @@
 //   event kvs.namespace-NS-created  { namespace, rootseq, rootref, owner }
 //   event kvs.namespace-NS-removed  { namespace }
 import type { Flux } from "../../client/flux.ts";
+import { KVS_COMMIT } from "../../client/kvs.ts";
 import { type Blobref, blobrefToHash, type HashName } from "../../formats/blobref.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { errno, FluxError, toFluxError } from "../../message/errno.ts";
@@ -17,7 +18,7 @@ import type { Clock, Timer } from "../../os/clock.ts";
 import { blobRecord, copyDir, type Dir, dirText, emptyDir, seal } from "./dir.ts";
 import type { DirCache } from "./dir-cache.ts";
 import { Fences } from "./fence.ts";
-import { type CommitRequest, type CommitResult, type Leaving, type NamespaceRoot, type Namespaces, NO_MERGE, PRIMARY, SYNC } from "./namespaces.ts";
+import { type CommitRequest, type CommitResult, type Leaving, type NamespaceRoot, type Namespaces, PRIMARY } from "./namespaces.ts";
 import { applyOperations, type TransactionContext } from "./transaction.ts";
 import { VersionWaiters } from "./waiters.ts";
 
@@ -166,7 +167,7 @@ export class Leader implements Namespaces {
   commit(request: CommitRequest): Promise<CommitResult> {
     const namespace = this.#namespaces.get(request.namespace);
     if (namespace === undefined) return Promise.reject(new FluxError(errno.EOPNOTSUPP));
-    if ((request.flags & SYNC) !== 0 && request.namespace !== PRIMARY) {
+    if ((request.flags & KVS_COMMIT.SYNC) !== 0 && request.namespace !== PRIMARY) {
       return Promise.reject(new FluxError(errno.EINVAL, `only namespace ${PRIMARY} can be synced`));
     }
     if (namespace.queue.length >= QUEUE_MAX) {
@@ -258,7 +259,7 @@ export class Leader implements Namespaces {
     let operations = 0;
     let taken = 0;
     for (const pending of namespace.queue) {
-      const alone = !this.#options.merge || (pending.flags & (NO_MERGE | SYNC)) !== 0;
+      const alone = !this.#options.merge || (pending.flags & (KVS_COMMIT.NO_MERGE | KVS_COMMIT.SYNC)) !== 0;
       if (applied.length > 0 && (alone || operations + pending.operations.length > BATCH_OPERATIONS_MAX)) break;
       try {
         missing = applyOperations(root, pending.operations, context);
@@ -326,7 +327,7 @@ export class Leader implements Namespaces {
   }
 
   #answer(pending: Pending, result: CommitResult): void {
-    if ((pending.flags & SYNC) === 0) return pending.resolve(result);
+    if ((pending.flags & KVS_COMMIT.SYNC) === 0) return pending.resolve(result);
     this.#options.checkpoint().then(
       () => pending.resolve(result),
       (err: unknown) => pending.reject(toFluxError(err)),

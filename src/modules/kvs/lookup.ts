@@ -1,4 +1,5 @@
 // Lookup: from a root to what a key names (RFC 11), following symbolic links, also into other namespaces.
+import { KVS } from "../../client/kvs.ts";
 import type { Blobref } from "../../formats/blobref.ts";
 import type { Treeobj } from "../../formats/treeobj.ts";
 import { errno, FluxError } from "../../message/errno.ts";
@@ -6,10 +7,6 @@ import type { Dir } from "./dir.ts";
 import { decodeEntry, dirrefOf, type Entry, typeOf } from "./entry.ts";
 import { namesOf, normalizeKey } from "../../formats/kvs-key.ts";
 import { LINKS_MAX } from "./transaction.ts";
-
-export const READDIR = 1;
-export const READLINK = 2;
-export const TREEOBJ = 16;
 
 /** Where a lookup begins: a blobref, and the directory where it is in memory. */
 export interface Root {
@@ -52,7 +49,7 @@ export function walk(root: Root, key: string, flags: number, context: LookupCont
     const type = typeOf(entry);
     if (type === "dirref") {
       at = { ref: dirrefOf(entry), dir: dir.open.get(name) };
-    } else if (type === "symlink" && !(isLast && (flags & (READLINK | TREEOBJ)) !== 0)) {
+    } else if (type === "symlink" && !(isLast && (flags & (KVS.READLINK | KVS.TREEOBJ)) !== 0)) {
       if (++links > LINKS_MAX) throw new FluxError(errno.ELOOP);
       const { data } = decodeEntry(entry) as Extract<Treeobj, { type: "symlink" }>;
       if (data.namespace !== undefined) {
@@ -73,11 +70,11 @@ export function walk(root: Root, key: string, flags: number, context: LookupCont
 
 /** Throws the error that reading an entry of this type with these flags gives (as flux-core does). */
 export function checkReadable(type: Treeobj["type"], flags: number): void {
-  if ((flags & TREEOBJ) !== 0) return;
-  if ((flags & READLINK) !== 0 && type !== "symlink") throw new FluxError(errno.EINVAL);
+  if ((flags & KVS.TREEOBJ) !== 0) return;
+  if ((flags & KVS.READLINK) !== 0 && type !== "symlink") throw new FluxError(errno.EINVAL);
   if (type === "dir" || type === "dirref") {
-    if ((flags & READDIR) === 0) throw new FluxError(errno.EISDIR);
-  } else if ((flags & READDIR) !== 0) {
+    if ((flags & KVS.READDIR) === 0) throw new FluxError(errno.EISDIR);
+  } else if ((flags & KVS.READDIR) !== 0) {
     throw new FluxError(errno.ENOTDIR);
   }
 }

@@ -8,10 +8,6 @@ import type { VersionWaiters } from "./waiters.ts";
 
 export const PRIMARY = "primary";
 
-/** Flags of a commit (RFC 16). */
-export const NO_MERGE = 1;
-export const SYNC = 4;
-
 /** The user id that means "nobody in particular". */
 export const USERID_UNKNOWN = 0xffff_ffff;
 

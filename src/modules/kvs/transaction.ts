@@ -1,6 +1,7 @@
 // Transaction: the operations of one commit, applied to the tree of a namespace: all of them or none (RFC 16).
 //
 //   { key, flags, dirent }   dirent: a tree object to put there, or null to remove what is there; flags: APPEND or 0
+import { KVS } from "../../client/kvs.ts";
 import { type Blobref } from "../../formats/blobref.ts";
 import { FormatError } from "../../formats/error.ts";
 import { type DirObject, encodeTreeobj, parseTreeobj, type Treeobj } from "../../formats/treeobj.ts";
@@ -11,7 +12,6 @@ import { type BlobSink, type Change, copyDir, type Dir, emptyDir, INLINE_MAX_CHA
 import { decodeEntry, dirrefOf, type Entry, typeOf } from "./entry.ts";
 import { namesOf, normalizeKey } from "../../formats/kvs-key.ts";
 
-export const APPEND = 32;
 /** Links that one key may lead through. */
 export const LINKS_MAX = 10;
 const DEPTH_MAX = 256;
@@ -26,8 +26,8 @@ export interface Operation {
 /** Checks the operations of a request. Throws FluxError EPROTO or EINVAL. */
 export function parseOperation(op: JsonObject): Operation {
   const { key, flags, dirent } = unpack(op, { key: str, flags: uint, dirent: json });
-  if ((flags & ~APPEND) !== 0) throw new FluxError(errno.EINVAL, `unknown flags ${flags} in an operation on ${key}`);
-  const append = flags === APPEND;
+  if ((flags & ~KVS.APPEND) !== 0) throw new FluxError(errno.EINVAL, `unknown flags ${flags} in an operation on ${key}`);
+  const append = flags === KVS.APPEND;
   const normal = normalizeKey(key);
   if (normal === "." || normal === "") throw new FluxError(errno.EINVAL, "the root directory can't be replaced");
   if (dirent === null) return { key: normal, append, treeobj: null };

@@ -1,6 +1,7 @@
 // Announcer: tells those who wait when they will start, as an annotation sched.t_estimate, where reservations or a forecast
 // (forecast.ts) say so; for `flux module debug` why they wait instead.
 import type { Request } from "../../client/request.ts";
+import { ALLOC } from "../../client/sched-alloc.ts";
 import type { Clock, Timer } from "../../os/clock.ts";
 import type { Engine } from "./engine.ts";
 import { forecast } from "./forecast.ts";
@@ -23,9 +24,6 @@ const JOBS = 64;
 const CHANGE_S = 1;
 /** One slice of a forecast. */
 const SLICE_MS = 10;
-
-/** Type of a sched.alloc response. */
-const ANNOTATE = 1;
 
 export interface AnnouncerOptions {
   readonly clock: Clock;
@@ -118,7 +116,7 @@ export class Announcer {
     for (const [ahead, job] of engine.inOrder().entries()) {
       if (engine.get(job.id) !== job || job.ahead === ahead) continue;
       job.ahead = ahead;
-      job.reply.respond({ id: job.id, type: ANNOTATE, annotations: { sched: { reason_pending: "insufficient resources", jobs_ahead: ahead } } });
+      job.reply.respond({ id: job.id, type: ALLOC.ANNOTATE, annotations: { sched: { reason_pending: "insufficient resources", jobs_ahead: ahead } } });
       yield undefined;
     }
   }
@@ -129,6 +127,6 @@ export class Announcer {
     job.estimate = start;
     if (start === undefined) this.#estimated.delete(job);
     else this.#estimated.add(job);
-    job.reply.respond({ id: job.id, type: ANNOTATE, annotations: { sched: { t_estimate: start ?? null } } });
+    job.reply.respond({ id: job.id, type: ALLOC.ANNOTATE, annotations: { sched: { t_estimate: start ?? null } } });
   }
 }

@@ -15,6 +15,7 @@
 // R goes to the KVS (job.ID.R) before the job manager hears of it; all allocations of a turn in one transaction. Nothing
 // waits for that: the KVS keeps the order of commits, so R is there whenever the job's eventlog says that it has some.
 import type { Flux } from "../../client/flux.ts";
+import { ALLOC } from "../../client/sched-alloc.ts";
 import { kvsCommit, kvsGetText, putJson } from "../../client/kvs.ts";
 import { defineModule, type ModuleContext, type ModuleHooks } from "../../client/module.ts";
 import { DEFERRED, type Request } from "../../client/request.ts";
@@ -35,11 +36,6 @@ import { parseRequest, type ResourceRequest } from "./request.ts";
 import { depthOf, lanesOf, parseSettings, type Settings } from "./settings.ts";
 
 const DEBUG = { denyAll: 1, sayWhy: 2, keepExpiration: 4 } as const;
-
-/** Types of a sched.alloc response; 1 is an annotation: announcer.ts. */
-const SUCCESS = 0;
-const DENY = 2;
-const CANCEL = 3;
 
 /** Allocations in one turn of the event loop, and how long it may take. */
 const TURN_MAX = 256;
@@ -253,11 +249,11 @@ class Scheduler {
     } catch (err) {
       const note = `cannot parse jobspec: ${toFluxError(err).message}`;
       this.#log(LOG_ERR, `alloc: ${formatJobId(id, "f58")}: ${note}`);
-      this.#answer(req, { id, type: DENY, note });
+      this.#answer(req, { id, type: ALLOC.DENY, note });
       return DEFERRED;
     }
     if (this.#isDebugged("denyAll")) {
-      this.#answer(req, { id, type: DENY, note: "DEBUG_FAIL_ALLOC" });
+      this.#answer(req, { id, type: ALLOC.DENY, note: "DEBUG_FAIL_ALLOC" });
       return DEFERRED;
     }
     if (this.#engine?.get(id) !== undefined || this.#aside.has(id)) throw new FluxError(errno.EEXIST, `job ${id} has an alloc request already`);
@@ -303,7 +299,7 @@ class Scheduler {
     const { id } = req.unpack({ id: jobid });
     const job = this.#remove(id);
     if (job === undefined) return;
-    this.#answer(job.reply, { id, type: CANCEL });
+    this.#answer(job.reply, { id, type: ALLOC.CANCEL });
     this.#wake();
   }
 
@@ -387,7 +383,7 @@ class Scheduler {
     for (const decision of decisions) {
       const { job } = decision;
       this.#announcer.forget(job);
-      if ("denied" in decision) this.#answer(job.reply, { id: job.id, type: DENY, note: decision.denied });
+      if ("denied" in decision) this.#answer(job.reply, { id: job.id, type: ALLOC.DENY, note: decision.denied });
       else if ("defect" in decision) this.#setAside(job, decision.defect);
       else given.push({ job, backfilled: decision.backfilled, R: decision.R.encode(), summary: rsetShort(decision.R) });
     }
@@ -404,7 +400,7 @@ class Scheduler {
         ...(job.estimate === undefined ? {} : { t_estimate: null }),
         ...(job.ahead === undefined ? {} : { reason_pending: null, jobs_ahead: null }),
       };
-      this.#answer(job.reply, { id: job.id, type: SUCCESS, R, annotations: { sched } });
+      this.#answer(job.reply, { id: job.id, type: ALLOC.SUCCESS, R, annotations: { sched } });
       this.#debug(() => `alloc: ${formatJobId(job.id, "f58")}: ${summary}`);
     }
   }
